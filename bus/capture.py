@@ -1,0 +1,121 @@
+"""A capture: one face as PNG, and the facts about it."""
+
+import hashlib
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Annotated, Self
+
+from pydantic import AfterValidator, AwareDatetime, Field, ValidationError, model_validator
+from pydantic.dataclasses import dataclass
+
+from bus.message import ContractError, Message
+from bus.topics import CAPTURES, Name, capture_topic, face_key, parse
+
+MAX_PNG = 8 * 1024 * 1024  # bytes; far above any crop, far below what a broker passes on
+_SIGNATURE, _IEND = b"\x89PNG\r\n\x1a\n", b"\0\0\0\0IEND\xaeB`\x82"
+
+Seq = Annotated[int, Field(ge=1, le=999_999_999)]
+Tx = Annotated[int, Field(ge=0, lt=2**63)]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Instant = Annotated[
+    AwareDatetime,
+    AfterValidator(lambda at: at.astimezone(UTC).replace(microsecond=at.microsecond // 1000 * 1000)),
+]
+Share = Annotated[float, Field(ge=0, le=1), AfterValidator(lambda share: round(share, 4))]
+Pixels = Annotated[int, Field(ge=0, le=65535)]
+
+
+def instant(at: datetime) -> str:
+    """RFC 3339 in UTC with milliseconds."""
+    return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Capture:
+    """One face. Making one checks every field and raises ContractError or ValidationError.
+
+    `box` is x, y, w, h and `frame` w, h, in pixels of the full frame; `score` and `quality` are 0 to 1;
+    `captured_at` is UTC, cut to milliseconds; `sha256` is that of `png` and is taken here if not given.
+    """
+
+    edge: Name
+    camera: Name
+    seq: Seq
+    captured_at: Instant
+    box: tuple[Pixels, Pixels, Pixels, Pixels]
+    frame: tuple[Pixels, Pixels]
+    score: Share
+    quality: Share
+    visit: Annotated[str, Field(pattern=r"^[A-Za-z0-9-]{1,40}$")]
+    shot: Annotated[int, Field(ge=1, le=9999)]
+    png: Annotated[bytes, Field(max_length=MAX_PNG, repr=False)]
+    sha256: Sha256
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        x, y, w, h = self.box
+        if not (w and h and x + w <= self.frame[0] and y + h <= self.frame[1]):
+            raise ValueError("box: empty or outside the frame")
+        png = self.png
+        if not (png.startswith(_SIGNATURE) and png[12:16] == b"IHDR" and png.endswith(_IEND)):
+            raise ValueError("png: not a PNG, or cut off")
+        if not (any(png[16:20]) and any(png[20:24])):
+            raise ValueError("png: of zero size")
+        if hashlib.sha256(png).hexdigest() != self.sha256:
+            raise ValueError("sha256: is not that of the payload")
+        return self
+
+    @property
+    def key(self) -> str:
+        """Where the object is stored."""
+        return face_key(self.edge, self.camera, self.captured_at, self.seq)
+
+    def facts(self) -> dict[str, str]:
+        """Everything but names and picture, in the one form in which it travels and is stored."""
+        return {
+            "seq": str(self.seq),
+            "captured_at": instant(self.captured_at),
+            "sha256": self.sha256,
+            "box": ",".join(map(str, self.box)),
+            "frame": ",".join(map(str, self.frame)),
+            "score": f"{self.score:.4f}",
+            "quality": f"{self.quality:.4f}",
+            "visit": self.visit,
+            "shot": str(self.shot),
+        }
+
+    @classmethod
+    def of(cls, edge: str, camera: str, facts: Mapping[str, str], png: bytes) -> Self:
+        """The capture with these facts; raises ContractError that names the field, also for an unusual spelling."""
+        fields = {name: facts[name] for name in _FACTS if name in facts}
+        pairs = {name: tuple(fields.pop(name).split(",")) for name in ("box", "frame") if name in fields}
+        try:
+            capture = cls(edge=edge, camera=camera, png=png, **fields, **pairs)  # type: ignore[arg-type]
+        except ValidationError as error:
+            raise ContractError.of(error) from None
+        for name, text in capture.facts().items():
+            if facts[name] != text:
+                raise ContractError(f"{name}: not in the contract's form")
+        return capture
+
+    def to_message(self, tx: int) -> Message:
+        """The form in which transmission `tx` of this capture is published."""
+        facts = (*self.facts().items(), ("tx", str(tx)))
+        return Message(capture_topic(self.edge, self.camera), self.png, "image/png", facts)
+
+    @classmethod
+    def from_message(cls, message: Message) -> tuple[Self, int]:
+        """The capture and its transmission number; raises ContractError that names the field."""
+        edge, camera = parse(message.topic, CAPTURES)
+        if message.content_type != "image/png":
+            raise ContractError("content type: not image/png")
+        facts = dict(message.properties)
+        if len(facts) != len(message.properties):
+            raise ContractError("user properties: one is given twice")
+        tx = facts.get("tx", "")
+        if not (tx.isascii() and tx.isdigit() and len(tx) < 19):
+            raise ContractError("tx: not a transmission number")
+        return cls.of(edge, camera, facts, message.payload), int(tx)
+
+
+_FACTS = ("seq", "captured_at", "sha256", "box", "frame", "score", "quality", "visit", "shot")

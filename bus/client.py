@@ -1,0 +1,172 @@
+"""One MQTT 5 connection that comes back by itself; what happens on it is read like a queue."""
+
+import logging
+import queue
+import random
+import signal
+import socket
+import ssl
+import sys
+import threading
+from types import TracebackType
+from typing import Any, Self
+
+import paho.mqtt.client as paho
+from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
+from paho.mqtt.subscribeoptions import SubscribeOptions
+
+from bus.message import Down, Event, Message, Up
+from bus.settings import Settings
+
+log = logging.getLogger(__name__)
+
+
+def stopping() -> threading.Event:
+    """An event that SIGTERM and SIGINT set; also as process 1 of a container, which has no default handlers."""
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    return stop
+
+
+class Client:
+    """A connection to the broker of `settings`, as a context manager.
+
+    It connects for ever, with back-off and jitter. Every message must be acknowledged with `ack`. At most `depth`
+    events wait to be read; then nothing more is taken from the network, so a slow reader holds the broker back.
+    `keepalive` is in seconds; 0 leaves it to TCP, for a reader that may be slow for longer than a keepalive lasts.
+    `session` is how long the broker keeps ours, in seconds. Certificates that either side refuses end the process.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        name: str,
+        subscriptions: list[str],
+        *,
+        qos: int = 1,
+        depth: int = 1000,
+        keepalive: int = 15,
+        session: int = 3600,
+    ) -> None:
+        self._address = (settings.broker_host, settings.broker_port)
+        self._subscriptions = [(topic, SubscribeOptions(qos=qos)) for topic in subscriptions]
+        self._events: queue.Queue[Event | None] = queue.Queue(depth)
+        self._connections, self._stopped = 0, False
+        self.up = False
+        self._tls(settings)
+        mqtt = paho.Client(CallbackAPIVersion.VERSION2, name, protocol=paho.MQTTv5, manual_ack=True)
+        if self._context:
+            mqtt.tls_set_context(self._context)
+        mqtt.on_connect, mqtt.on_disconnect, mqtt.on_message = self._on_connect, self._on_disconnect, self._on_message
+        mqtt.on_connect_fail = lambda *_: log.warning("broker unreachable", extra={"broker": settings.broker_host})
+        mqtt.on_socket_open = _watch
+        mqtt.reconnect_delay_set(1, random.randint(10, 20))  # noqa: S311 - jitter
+        expiry = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
+        expiry.SessionExpiryInterval = session
+        mqtt.connect_async(*self._address, keepalive=keepalive, clean_start=False, properties=expiry)
+        self._mqtt = mqtt
+
+    def _tls(self, settings: Settings) -> None:
+        """Load the certificates and try them once: paho would retry in silence what either side refuses."""
+        self._context = None
+        if not settings.tls_ca:
+            return
+        host = self._address[0]
+        try:
+            self._context = ssl.create_default_context(cafile=settings.tls_ca)
+            self._context.load_cert_chain(settings.tls_cert or "", settings.tls_key)
+            plain = socket.create_connection(self._address, timeout=3)
+            with plain, self._context.wrap_socket(plain, server_hostname=host) as secure:
+                secure.settimeout(0.5)
+                secure.recv(1)  # with TLS 1.3 a client is told only now that its certificate is refused
+        except (ssl.SSLEOFError, TimeoutError, ConnectionError):
+            return  # away, not refused
+        except (ssl.SSLError, PermissionError) as error:
+            sys.exit(f"TLS_CERT: {host} and these certificates do not fit ({error}): enrol again, or name others")
+        except OSError:
+            return
+
+    def __enter__(self) -> Self:
+        self._mqtt.loop_start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stopped = True
+        self._mqtt.disconnect()
+        self._mqtt.loop_stop()
+
+    def next(self, timeout: float) -> Event | None:
+        """The next event, or None after `timeout` seconds or a `wake`."""
+        try:
+            return self._events.get(timeout=max(timeout, 0.001))
+        except queue.Empty:
+            return None
+
+    def wake(self) -> None:
+        """Make `next` return; from any thread."""
+        if self._events.empty():
+            self._events.put(None)
+
+    def publish(self, message: Message, qos: int = 1) -> None:
+        """Hand a message to the connection; it goes out when the broker takes it. From any thread."""
+        properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
+        if message.content_type:
+            properties.ContentType = message.content_type
+        if message.properties:
+            properties.UserProperty = list(message.properties)
+        self._mqtt.publish(message.topic, message.payload, qos, properties=properties)
+
+    def ack(self, message: Message) -> None:
+        """Tell the broker that `message` is done with; nothing if it came by an earlier connection."""
+        if message.delivery and message.delivery[0] == self._connections:
+            self._mqtt.ack(*message.delivery[1:])
+
+    def _put(self, event: Event) -> None:
+        while not self._stopped:
+            try:
+                return self._events.put(event, timeout=0.2)
+            except queue.Full:
+                continue
+
+    def _on_connect(self, mqtt: paho.Client, _: Any, flags: paho.ConnectFlags, code: ReasonCode, __: Any) -> None:
+        if code.is_failure:
+            return log.error("broker refuses us", extra={"reason": str(code)})
+        self._connections += 1
+        if self._subscriptions:
+            mqtt.subscribe(self._subscriptions)
+        self.up = True
+        self._put(Up(flags.session_present))
+
+    def _on_disconnect(self, _: paho.Client, __: Any, ___: Any, code: ReasonCode, ____: Any) -> None:
+        self.up = False
+        if not self._stopped:
+            log.warning("broker connection lost", extra={"reason": str(code)})
+        self._put(Down(str(code)))
+
+    def _on_message(self, _: paho.Client, __: Any, got: paho.MQTTMessage) -> None:
+        delivery = (self._connections, got.mid, got.qos)
+        try:
+            topic = got.topic
+        except UnicodeDecodeError:
+            return
+        kind, facts = getattr(got.properties, "ContentType", ""), getattr(got.properties, "UserProperty", [])
+        self._put(Message(topic, bytes(got.payload), kind, tuple(facts), delivery))
+
+
+def _watch(_: paho.Client, __: Any, plain: Any) -> None:
+    """Notice a vanished peer without MQTT's help: 15 s of silence, then 3 probes; or 30 s without an answer to data."""
+    plain.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, seconds in (
+        ("TCP_KEEPIDLE", 15),
+        ("TCP_KEEPINTVL", 5),
+        ("TCP_KEEPCNT", 3),
+        ("TCP_USER_TIMEOUT", 30_000),
+    ):
+        if hasattr(socket, option):
+            plain.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), seconds)

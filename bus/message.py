@@ -1,0 +1,48 @@
+"""A message as the contract sees it, free of any MQTT library."""
+
+from dataclasses import dataclass
+
+from pydantic import ValidationError
+
+
+class ContractError(ValueError):
+    """A name or message that is not of the contract; the text begins with the field at fault."""
+
+    @classmethod
+    def of(cls, error: ValidationError) -> "ContractError":
+        """The first thing that pydantic found wrong, as one line without the value itself."""
+        first = error.errors(include_url=False, include_input=False)[0]
+        field = str(first["loc"][0]) if first["loc"] else ""
+        text = first["msg"].removeprefix("Value error, ")
+        return cls(f"{field}: {text}" if field else text)
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """An MQTT 5 publication; `properties` are its user properties in order.
+
+    `delivery` says which packet of which connection brought it, for the acknowledgement.
+    """
+
+    topic: str
+    payload: bytes
+    content_type: str = ""
+    properties: tuple[tuple[str, str], ...] = ()
+    delivery: tuple[int, int, int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Up:
+    """The broker has accepted us; without a session, what it held for us is gone."""
+
+    session_present: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Down:
+    """The connection has ended; it is being made again."""
+
+    reason: str
+
+
+Event = Up | Down | Message

@@ -1,0 +1,55 @@
+"""Metrics and health: what a client knows of itself, on METRICS_PORT."""
+
+import sys
+import threading
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from prometheus_client import CONTENT_TYPE_LATEST, Counter, Gauge, Histogram, generate_latest
+
+_CAMERA = ("edge", "camera")
+_SECONDS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 300, 1800)
+
+captured = Counter("facebridge_captured", "Captures that the outbox has committed", _CAMERA)
+dropped = Counter("facebridge_dropped", "Captures given up by choice, by reason", (*_CAMERA, "reason"))
+transmitted = Counter("facebridge_transmitted", "Copies handed to the edge broker", _CAMERA)
+resent = Counter("facebridge_resent", "Copies sent again, by reason", (*_CAMERA, "reason"))
+stored = Counter("facebridge_stored", "Objects put, or receipts for them seen", _CAMERA)
+absorbed = Counter("facebridge_absorbed", "Deliveries of what was already stored", _CAMERA)
+quarantined = Counter("facebridge_quarantined", "Messages put into quarantine, or receipts saying so", _CAMERA)
+waiting = Gauge("facebridge_waiting", "Captures without a receipt", _CAMERA)
+oldest_waiting = Gauge("facebridge_oldest_waiting_seconds", "Age of the oldest capture without a receipt", _CAMERA)
+receipt_seconds = Histogram(
+    "facebridge_receipt_seconds", "From sending a copy to its receipt", _CAMERA, buckets=_SECONDS
+)
+frames = Counter("facebridge_frames", "Frames looked at", _CAMERA)
+detect_seconds = Histogram("facebridge_detect_seconds", "Finding the faces of one frame", _CAMERA, buckets=_SECONDS)
+link_up = Gauge("facebridge_link_up", "1 while the bridge to the cloud is connected")
+
+
+def serve(host: str, port: int, ready: Callable[[], str]) -> None:
+    """Answer /metrics, /healthz and /readyz in the background; port 0 is off.
+
+    `ready` returns an empty string, or one line that says what is missing. A taken port ends the process.
+    """
+    if not port:
+        return
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            missing = ready() if self.path == "/readyz" else ""
+            known = self.path in ("/metrics", "/healthz", "/readyz")
+            body = generate_latest() if self.path == "/metrics" else f"{missing or 'ok'}\n".encode()
+            self.send_response(503 if missing else 200 if known else 404)
+            self.send_header("Content-Type", CONTENT_TYPE_LATEST if self.path == "/metrics" else "text/plain")
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Say nothing: a probe every few seconds is no event."""
+
+    try:
+        server = ThreadingHTTPServer((host, port), Handler)
+    except OSError as error:
+        sys.exit(f"METRICS_PORT: cannot listen on {host}:{port}: {error.strerror}; choose another, or 0 for none")
+    threading.Thread(target=server.serve_forever, daemon=True).start()

@@ -1,0 +1,160 @@
+"""Where frames come from: a camera, a stream, a video file, a folder of pictures."""
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+os.environ.setdefault("OPENCV_LOG_LEVEL", "OFF")  # OpenCV would write lines of its own between ours
+os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+os.environ.setdefault("OPENCV_FFMPEG_CAPTURE_OPTIONS", "rtsp_transport;tcp")
+
+import cv2
+from cv2.typing import MatLike
+
+from bus.settings import masked
+from detector.settings import Settings
+
+log = logging.getLogger(__name__)
+
+PICTURES = {".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
+STALL = 5.0  # s without a new frame before a camera is opened again
+
+
+class SourceError(Exception):
+    """The source gives no frames; the text names it and says what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """A BGR picture (h x w x 3, uint8) and when it was taken (UTC)."""
+
+    picture: MatLike
+    at: datetime
+
+
+def frames(settings: Settings, stop: threading.Event) -> Iterator[Frame]:
+    """The frames of SOURCE that are due for detection, until its end or `stop`; raises SourceError."""
+    path = Path(settings.source)
+    live = "://" in settings.source or settings.source.startswith("/dev/")
+    if not live and not path.exists():
+        raise SourceError(f"SOURCE: {path} is not there: give a device, a URL, a video file or a folder of pictures")
+    if live:
+        yield from _live(settings, stop)
+        return
+    again = True
+    while again and not stop.is_set():
+        yield from _pictures(path) if path.is_dir() else _video(path, settings.detect_fps, stop)
+        again = settings.loop
+
+
+def _pictures(folder: Path) -> Iterator[Frame]:
+    files = sorted(file for file in folder.iterdir() if file.suffix.lower() in PICTURES)
+    if not files:
+        raise SourceError(f"SOURCE: {folder} holds no picture ({', '.join(sorted(PICTURES))})")
+    for file in files:
+        picture = cv2.imread(str(file), cv2.IMREAD_COLOR)
+        if picture is None:
+            log.warning("picture unreadable", extra={"file": file.name})
+            continue
+        yield Frame(picture, datetime.now(UTC))
+
+
+def _video(file: Path, detect_fps: float, stop: threading.Event) -> Iterator[Frame]:
+    """Every frame that is due, at the video's own pace; none is skipped because we are slow."""
+    capture = cv2.VideoCapture(str(file))
+    fps = capture.get(cv2.CAP_PROP_FPS)
+    if not capture.isOpened() or not fps > 0:
+        raise SourceError(f"SOURCE: {file} is no video that OpenCV can read")
+    begin, index, due = time.monotonic(), 0, 0.0
+    while capture.grab():
+        if index / fps >= due:
+            due += 1 / detect_fps
+            if stop.wait(max(begin + index / fps - time.monotonic(), 0)):
+                break
+            ok, picture = capture.retrieve()
+            if ok:
+                yield Frame(picture, datetime.now(UTC))
+        index += 1
+    capture.release()
+    if not index:
+        raise SourceError(f"SOURCE: {file} holds no frame that OpenCV can read")
+
+
+class _Latest:
+    """A thread that keeps a live source drained and decodes a frame only when one is wanted."""
+
+    def __init__(self, capture: cv2.VideoCapture) -> None:
+        self._capture = capture
+        self._wanted, self._ready = threading.Event(), threading.Event()
+        self._frame: Frame | None = None
+        self.open = True
+        threading.Thread(target=self._run, daemon=True).start()
+
+    def _run(self) -> None:
+        while self.open and self._capture.grab():
+            if self._wanted.is_set():
+                ok, picture = self._capture.retrieve()
+                self._frame = Frame(picture, datetime.now(UTC)) if ok else None
+                self._wanted.clear()
+                self._ready.set()
+        self.open = False
+        self._capture.release()
+        self._ready.set()
+
+    def frame(self) -> Frame | None:
+        """The next frame, or None if the source has ended or stalls."""
+        self._frame = None
+        self._ready.clear()
+        self._wanted.set()
+        if not self.open or not self._ready.wait(STALL):
+            self.open = False
+        return self._frame
+
+
+def _live(settings: Settings, stop: threading.Event) -> Iterator[Frame]:
+    """The newest frame whenever one is due; a source that goes away is opened again, with back-off, for a while."""
+    gone, pause, seen = time.monotonic(), 1.0, False
+    while not stop.is_set():
+        capture = _open(settings)
+        latest = _Latest(capture) if capture.isOpened() else None
+        while latest and not stop.is_set() and (frame := latest.frame()):
+            if not seen or pause > 1:
+                log.info("camera up", extra={"camera": settings.camera, "mode": _mode(capture)})
+            gone, pause, seen = time.monotonic(), 1.0, True
+            yield frame
+            stop.wait(max(1 / settings.detect_fps - (time.monotonic() - gone), 0))
+        if latest:
+            latest.open = False
+        if not seen or time.monotonic() - gone > settings.camera_give_up:
+            raise SourceError(
+                f"SOURCE: {masked(settings.source)} gives no frames: is it plugged in, allowed, not in use?"
+            )
+        log.warning("camera down", extra={"camera": settings.camera, "next_try_s": pause})
+        stop.wait(pause)
+        pause = min(pause * 2, 30)
+
+
+def _open(settings: Settings) -> cv2.VideoCapture:
+    if "://" in settings.source:
+        limits = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, 10_000, cv2.CAP_PROP_READ_TIMEOUT_MSEC, 5_000]
+        return cv2.VideoCapture(settings.source, cv2.CAP_FFMPEG, limits)
+    capture = cv2.VideoCapture(settings.source, cv2.CAP_V4L2)
+    # The order matters: the format first, or the driver picks a slow one for the size.
+    capture.set(cv2.CAP_PROP_FOURCC, cv2.VideoWriter.fourcc(*"MJPG"))
+    capture.set(cv2.CAP_PROP_FRAME_WIDTH, settings.width)
+    capture.set(cv2.CAP_PROP_FRAME_HEIGHT, settings.height)
+    capture.set(cv2.CAP_PROP_FPS, settings.fps)
+    capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)
+    return capture
+
+
+def _mode(capture: cv2.VideoCapture) -> str:
+    width, height, fps = (
+        capture.get(prop) for prop in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT, cv2.CAP_PROP_FPS)
+    )
+    return f"{width:.0f}x{height:.0f} at {fps:.0f} fps"

@@ -1,0 +1,228 @@
+"""The outbox: what it has committed is safe until a receipt names it. One SQLite file per detector."""
+
+import fcntl
+import hashlib
+import json
+import logging
+import os
+import shutil
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import ValidationError
+
+from bus import metrics
+from bus.capture import Capture
+from bus.message import ContractError
+from bus.receipt import Receipt
+
+log = logging.getLogger(__name__)
+
+RESERVE = 16 * 1024 * 1024  # bytes of disk left free, so that receipts can always be written down
+FULL, SPOILT, QUARANTINED = "outbox full", "spoilt on disk", "quarantined"  # reasons of gaps
+LEDGER = 100_000  # settled captures whose hash is remembered for the audit
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS outbox (
+    id INTEGER PRIMARY KEY CHECK (id = 1), edge TEXT, camera TEXT, last_seq INTEGER, life INTEGER
+);
+CREATE TABLE IF NOT EXISTS captures (seq INTEGER PRIMARY KEY, sha256 TEXT, facts TEXT, size INTEGER, png BLOB);
+CREATE INDEX IF NOT EXISTS waiting ON captures (seq) WHERE png IS NOT NULL;
+CREATE TABLE IF NOT EXISTS gaps (first INTEGER PRIMARY KEY, last INTEGER, reason TEXT);
+"""
+
+
+class OutboxError(Exception):
+    """The outbox cannot be used; the text says why and what to do."""
+
+
+class Outbox:
+    """Captures on their way, oldest first, in the file `path`; safe for several threads of one process.
+
+    `captures` holds one row per capture, its `png` until the receipt, its hash for a while after; `gaps` the runs of
+    seqs that will never be in the bucket. `max_bytes` bounds the pictures; `full` says what goes when they reach it.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        edge: str,
+        camera: str,
+        max_bytes: int = 10**9,
+        full: Literal["drop-oldest", "drop-newest"] = "drop-oldest",
+    ) -> None:
+        self.edge, self.camera = edge, camera
+        self._path, self._max_bytes, self._full = path, max_bytes, full
+        self._mutex = threading.Lock()
+        self._taken = 0
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._lock = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._db = sqlite3.connect(path, timeout=5, isolation_level=None, check_same_thread=False)
+            self._db.executescript("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;" + _SCHEMA)
+            self._db.execute("INSERT OR IGNORE INTO outbox VALUES (1, ?, ?, 0, 0)", (edge, camera))
+            owner = self._db.execute("SELECT edge, camera FROM outbox").fetchone()
+            if owner != (edge, camera):
+                raise OutboxError(
+                    f"{path} belongs to {'/'.join(owner)}: set EDGE and CAMERA so, or OUTBOX to another file"
+                )
+            self._db.execute("UPDATE outbox SET life = life + 1")
+            row = self._db.execute("SELECT life, last_seq FROM outbox").fetchone()
+            self.life, self.last_seq = int(row[0]), int(row[1])
+            row = self._db.execute(
+                "SELECT count(*), ifnull(sum(size), 0) FROM captures INDEXED BY waiting WHERE png IS NOT NULL"
+            )
+            self.waiting, self.waiting_bytes = row.fetchone()
+        except BlockingIOError:
+            raise OutboxError(f"{path} is in use by another detector: stop it, or set OUTBOX to another file") from None
+        except (OSError, sqlite3.Error) as error:
+            raise OutboxError(f"{path} cannot be used: {error}; set OUTBOX to a file on a writable disk") from None
+
+    def close(self) -> None:
+        """Give the file up; everything committed stays in it."""
+        with self._mutex:
+            self._db.close()
+            os.close(self._lock)
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        with self._mutex:
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._db
+                self._db.execute("COMMIT")
+            except BaseException:
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
+                raise
+
+    def add(self, png: bytes, **facts: Any) -> Capture | None:
+        """Commit a capture under the next seq: it is safe when this returns it.
+
+        `facts` are the fields of Capture that the outbox does not know. None if it could not be taken because the
+        outbox or the disk is full, or because it is no capture by the contract; that is counted and logged.
+        """
+        seq = self.last_seq + 1
+        sha256 = hashlib.sha256(png).hexdigest()
+        try:
+            capture = Capture(edge=self.edge, camera=self.camera, seq=seq, png=png, sha256=sha256, **facts)
+            if shutil.disk_usage(self._path.parent).free < RESERVE + len(png):
+                raise OSError("too little of the disk is free")
+            with self._transaction() as db:
+                given_up = self._room(len(png))
+                for old, _ in given_up:
+                    self._gap(old, FULL)
+                freed = sum(size for _, size in given_up)
+                fits = self.waiting_bytes - freed + len(png) <= self._max_bytes
+                if fits:
+                    row = (seq, sha256, json.dumps(capture.facts()), len(png), png)
+                    db.execute("INSERT INTO captures VALUES (?, ?, ?, ?, ?)", row)
+                else:
+                    self._gap(seq, FULL)
+                db.execute("UPDATE outbox SET last_seq = ?", (seq,))
+        except (ValidationError, OSError, sqlite3.Error) as error:
+            reason = str(ContractError.of(error)) if isinstance(error, ValidationError) else str(error)
+            self._dropped(None, "refused", reason)
+            return None
+        self.last_seq = seq
+        self._count(fits - len(given_up), fits * len(png) - freed)
+        metrics.captured.labels(self.edge, self.camera).inc()
+        for old, _ in given_up:
+            self._dropped(old, FULL)
+        if not fits:
+            self._dropped(seq, FULL)
+            return None
+        log.info("captured", extra={"camera": self.camera, "seq": seq, "bytes": len(png), "sha256": sha256})
+        return capture
+
+    def next(self) -> Capture | None:
+        """The oldest waiting capture that this has not returned before, or None."""
+        while True:
+            with self._mutex:
+                query = "SELECT seq, facts, png FROM captures WHERE png IS NOT NULL AND seq > ? ORDER BY seq LIMIT 1"
+                row = self._db.execute(query, (self._taken,)).fetchone()
+                if not row:
+                    return None
+                self._taken = row[0]
+            if capture := self._load(*row):
+                return capture
+
+    def get(self, seq: int) -> Capture | None:
+        """The waiting capture with this seq, or None if it waits no more."""
+        with self._mutex:
+            query = "SELECT seq, facts, png FROM captures WHERE png IS NOT NULL AND seq = ?"
+            row = self._db.execute(query, (seq,)).fetchone()
+        return self._load(*row) if row else None
+
+    def settle(self, receipt: Receipt) -> bool:
+        """Release the capture that `receipt` names by seq and sha256; False if none waits that is both.
+
+        Raises sqlite3.Error if that cannot be written down; then the capture still waits.
+        """
+        seq = receipt.seq
+        with self._transaction() as db:
+            query = "SELECT size FROM captures WHERE png IS NOT NULL AND seq = ? AND sha256 = ?"
+            row = db.execute(query, (seq, receipt.sha256)).fetchone()
+            if row and receipt.status == "stored":
+                db.execute("UPDATE captures SET png = NULL WHERE seq = ?", (seq,))
+            elif row:
+                self._gap(seq, QUARANTINED)
+            if seq % 1000 == 0:
+                db.execute("DELETE FROM captures WHERE png IS NULL AND seq < ?", (seq - LEDGER,))
+        if row:
+            self._count(-1, -row[0])
+        return row is not None
+
+    def oldest(self) -> datetime | None:
+        """When the oldest waiting capture was taken."""
+        with self._mutex:
+            query = "SELECT facts FROM captures WHERE png IS NOT NULL ORDER BY seq LIMIT 1"
+            row = self._db.execute(query).fetchone()
+        return datetime.fromisoformat(json.loads(row[0])["captured_at"]) if row else None
+
+    def _room(self, size: int) -> list[tuple[int, int]]:
+        """Seq and size of what must go, oldest first, so that `size` bytes fit; what is on its way stays."""
+        over = self.waiting_bytes + size - self._max_bytes
+        if over <= 0 or self._full == "drop-newest":
+            return []
+        given_up: list[tuple[int, int]] = []
+        query = "SELECT seq, size FROM captures WHERE png IS NOT NULL AND seq > ? ORDER BY seq"
+        for row in self._db.execute(query, (self._taken,)):
+            given_up.append(row)
+            over -= row[1]
+            if over <= 0:
+                return given_up
+        return []
+
+    def _gap(self, seq: int, reason: str) -> None:
+        """Write down, in the transaction under way, that `seq` will not be in the bucket, and why."""
+        self._db.execute("DELETE FROM captures WHERE seq = ?", (seq,))
+        longer = self._db.execute("UPDATE gaps SET last = ? WHERE last = ? AND reason = ?", (seq, seq - 1, reason))
+        if not longer.rowcount:
+            self._db.execute("INSERT INTO gaps VALUES (?, ?, ?)", (seq, seq, reason))
+
+    def _load(self, seq: int, facts: str, png: bytes) -> Capture | None:
+        """The capture of a row; a row that the disk has spoilt is given up, counted and logged."""
+        try:
+            return Capture.of(self.edge, self.camera, json.loads(facts), png)
+        except ValueError:
+            with self._transaction():
+                self._gap(seq, SPOILT)
+            self._count(-1, -len(png))
+            self._dropped(seq, SPOILT)
+            return None
+
+    def _dropped(self, seq: int | None, reason: str, detail: str = "") -> None:
+        metrics.dropped.labels(self.edge, self.camera, reason).inc()
+        log.error("dropped", extra={"camera": self.camera, "seq": seq, "reason": detail or reason})
+
+    def _count(self, captures: int, size: int) -> None:
+        with self._mutex:
+            self.waiting += captures
+            self.waiting_bytes += size

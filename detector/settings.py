@@ -1,0 +1,34 @@
+"""The detector's settings, each an environment variable of the same name in capitals."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+import bus.settings
+from bus.topics import Name
+
+
+class Settings(bus.settings.Settings):
+    """Times are in seconds, sizes in pixels or bytes as named."""
+
+    edge: Name
+    camera: Name = "camera"
+    source: str = "/dev/video0"  # device, rtsp:// or http:// URL, video file or folder of pictures
+    loop: bool = False  # a file or folder: again from the start
+    width: int = Field(1280, ge=16, le=16384)
+    height: int = Field(720, ge=16, le=16384)
+    fps: float = Field(15, gt=0, le=240)
+    camera_give_up: float = Field(120, gt=0)
+    detect_fps: float = Field(5, gt=0, le=240)
+    detect_width: int = Field(320, ge=64, le=4096)
+    score: float = Field(0.7, gt=0, lt=1)
+    min_face: int = Field(40, ge=8)
+    margin: float = Field(0.35, ge=0, le=2)
+    model: Path | None = None
+    mode: Literal["every"] = "every"
+    outbox: Path = Path("outbox.db")
+    outbox_max_bytes: int = Field(2 * 10**9, ge=10**5)
+    outbox_full: Literal["drop-oldest", "drop-newest"] = "drop-oldest"
+    window: int = Field(64, ge=1, le=1000)
+    qos: Literal["0", "1", "2"] = "1"

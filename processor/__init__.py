@@ -1,0 +1,1 @@
+"""Bus in, bucket out: stores each capture exactly once and says so by a receipt."""

@@ -1,0 +1,41 @@
+"""Run the processor: python -m processor."""
+
+import logging
+import sys
+
+import bus.log
+from bus import metrics
+from bus.client import Client, stopping
+from bus.topics import CAPTURES
+from processor.intake import Intake
+from processor.settings import Settings
+from processor.store import StoppedError, Store
+
+log = logging.getLogger("processor")
+
+
+def main(settings: Settings) -> None:
+    """Store what comes; the bucket is there before the first message is taken."""
+    stop = stopping()
+    store = Store(settings, stop)
+    topic = f"$share/{settings.group}/{CAPTURES}/#" if settings.group else f"{CAPTURES}/#"
+    # The store may be away for hours: TCP tells whether the broker lives, and the broker holds what we do not read.
+    with Client(settings, settings.client_id, [topic], depth=settings.upload_threads, keepalive=0) as client:
+        metrics.serve(
+            settings.metrics_host, settings.metrics_port, lambda: store.trouble or ("" if client.up else "no broker")
+        )
+        intake = Intake(client, store, settings.upload_threads, stop)
+        log.info("starting", extra=settings.said())
+        try:
+            store.check()
+            log.info("ready", extra={"bucket": settings.bucket})
+            intake.run()
+        except StoppedError:
+            pass
+    sys.exit(intake.failed)
+
+
+if __name__ == "__main__":
+    chosen = Settings.load()
+    bus.log.setup(chosen.log_level)
+    main(chosen)

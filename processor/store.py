@@ -1,0 +1,152 @@
+"""The bucket: puts that can be repeated, and the difference between not now and no."""
+
+import base64
+import hashlib
+import logging
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import TypeVar
+from urllib.parse import quote
+
+import boto3
+from botocore.client import Config
+from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
+from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_when_event_set
+from tenacity.nap import sleep_using_event
+from tenacity.wait import wait_exponential_jitter
+
+from bus.capture import Capture
+from bus.message import Message
+from bus.topics import quarantine_key
+from processor.settings import Settings
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+_PASSING = {
+    "SlowDown",
+    "RequestTimeout",
+    "Throttling",
+    "ThrottlingException",
+    "ConditionalRequestConflict",
+    "BadDigest",
+}
+
+
+class StoppedError(Exception):
+    """The process is ending before the store has answered; the message is not acknowledged."""
+
+
+class UnlikeError(Exception):
+    """The key holds other bytes than those that were to be put."""
+
+
+def _says_no(error: BaseException) -> bool:
+    """Whether the store refuses us (credentials, bucket, rights), rather than failing or being away."""
+    if isinstance(error, ClientError):
+        status = error.response["ResponseMetadata"].get("HTTPStatusCode", 500)
+        return status < 500 and status not in (408, 429) and error.response["Error"]["Code"] not in _PASSING
+    return not isinstance(error, HTTPClientError)
+
+
+class Store:
+    """A bucket. Every call goes on, with back-off and jitter, until the store answers or `stop` is set.
+
+    `trouble` is empty, or one line that says what is wrong with the store now.
+    """
+
+    def __init__(self, settings: Settings, stop: threading.Event) -> None:
+        self._settings, self._stop = settings, stop
+        self._bucket, self.trouble = settings.bucket, ""
+        self._connect()
+
+    def _connect(self) -> None:
+        """Make a client anew: credentials that were mended since are found only so."""
+        self._s3 = boto3.session.Session().client(
+            "s3",
+            endpoint_url=self._settings.s3_endpoint_url,
+            region_name=self._settings.s3_region,
+            config=Config(
+                connect_timeout=5,
+                read_timeout=30,
+                max_pool_connections=self._settings.upload_threads,
+                retries={"total_max_attempts": 1},  # we retry, and say so
+                s3={"addressing_style": "path"} if self._settings.s3_endpoint_url else {},
+            ),
+        )
+
+    def check(self) -> None:
+        """Wait until the bucket is there and ours; make it if CREATE_BUCKET says so."""
+        self._patiently(self._check)
+
+    def _check(self) -> None:
+        try:
+            self._s3.head_bucket(Bucket=self._bucket)
+        except ClientError as error:
+            if error.response["Error"]["Code"] not in ("404", "NoSuchBucket") or not self._settings.create_bucket:
+                raise
+            self._s3.create_bucket(Bucket=self._bucket)
+            log.info("bucket made", extra={"bucket": self._bucket})
+
+    def put(self, capture: Capture) -> bool:
+        """Store a capture under its key; False if it was there already. Raises UnlikeError, StoppedError."""
+        metadata = {"edge": capture.edge, "camera": capture.camera, **capture.facts()}
+        return self._patiently(lambda: self._put(capture.key, capture.png, "image/png", metadata))
+
+    def quarantine(self, message: Message, reason: str) -> str:
+        """Store a bad message out of the way and return its key. Raises StoppedError."""
+        key = quarantine_key(message.topic, hashlib.sha256(message.payload).hexdigest(), datetime.now(UTC))
+        metadata = {"reason": quote(reason[:200], safe=" :,'-"), "topic": quote(message.topic)[:1000]}
+        with suppress(UnlikeError):
+            self._patiently(lambda: self._put(key, message.payload, "application/octet-stream", metadata))
+        return key
+
+    def _put(self, key: str, body: bytes, kind: str, metadata: dict[str, str]) -> bool:
+        digest = hashlib.sha256(body).digest()
+        try:
+            self._s3.put_object(
+                Bucket=self._bucket,
+                Key=key,
+                Body=body,
+                ContentType=kind,
+                Metadata=metadata,
+                ChecksumSHA256=base64.b64encode(digest).decode(),
+                IfNoneMatch="*",
+            )
+            return True
+        except ClientError as error:
+            if error.response["Error"]["Code"] not in ("PreconditionFailed", "412"):
+                raise
+        there = self._s3.get_object(Bucket=self._bucket, Key=key)["Body"].read()
+        if hashlib.sha256(there).digest() != digest:
+            raise UnlikeError(key)
+        return False
+
+    def _patiently(self, call: Callable[[], T]) -> T:
+        for attempt in Retrying(
+            retry=retry_if_exception_type((ClientError, BotoCoreError)),
+            wait=wait_exponential_jitter(initial=0.2, max=10, jitter=1),
+            stop=stop_when_event_set(self._stop),
+            sleep=sleep_using_event(self._stop),
+            before_sleep=self._complain,
+            retry_error_cls=StoppedError,  # type: ignore[arg-type]
+        ):
+            with attempt:
+                result = call()
+                self.trouble = ""
+        return result
+
+    def _complain(self, state: RetryCallState) -> None:
+        error = state.outcome and state.outcome.exception()
+        if not error:
+            return
+        self.trouble = f"{'store says no' if _says_no(error) else 'store not there'}: {error}"
+        if _says_no(error):
+            log.error(
+                "store says no", extra={"bucket": self._bucket, "reason": str(error), "try": state.attempt_number}
+            )
+            self._connect()
+        else:
+            log.warning("store not there", extra={"reason": str(error), "try": state.attempt_number})
