@@ -113,7 +113,7 @@ class Capture:
         if len(facts) != len(message.properties):
             raise ContractError("user properties: one is given twice")
         tx = facts.get("tx", "")
-        if not (tx.isascii() and tx.isdigit() and len(tx) < 19):
+        if not (tx.isascii() and tx.isdigit() and len(tx) < 20 and int(tx) < 2**63):
             raise ContractError("tx: not a transmission number")
         return cls.of(edge, camera, facts, message.payload), int(tx)
 

@@ -4,12 +4,11 @@ import fcntl
 import hashlib
 import json
 import logging
-import os
 import shutil
 import sqlite3
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -60,35 +59,36 @@ class Outbox:
         self._path, self._max_bytes, self._full = path, max_bytes, full
         self._mutex = threading.Lock()
         self._taken = 0
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._lock = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            self._db = sqlite3.connect(path, timeout=5, isolation_level=None, check_same_thread=False)
-            self._db.executescript("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;" + _SCHEMA)
-            self._db.execute("INSERT OR IGNORE INTO outbox VALUES (1, ?, ?, 0, 0)", (edge, camera))
-            owner = self._db.execute("SELECT edge, camera FROM outbox").fetchone()
-            if owner != (edge, camera):
+        with ExitStack() as undo:
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                lock = undo.enter_context(Path(f"{path}.lock").open("a"))
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                db = sqlite3.connect(path, timeout=5, isolation_level=None, check_same_thread=False)
+                self._db = undo.enter_context(closing(db))
+                db.executescript("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;" + _SCHEMA)
+                db.execute("INSERT OR IGNORE INTO outbox VALUES (1, ?, ?, 0, 0)", (edge, camera))
+                owner = db.execute("SELECT edge, camera FROM outbox").fetchone()
+                if owner != (edge, camera):
+                    raise OutboxError(
+                        f"OUTBOX: {path} belongs to {'/'.join(owner)}: set EDGE and CAMERA so, or another file"
+                    )
+                db.execute("UPDATE outbox SET life = life + 1")
+                self.life, self.last_seq = db.execute("SELECT life, last_seq FROM outbox").fetchone()
+                query = "SELECT count(*), ifnull(sum(size), 0) FROM captures INDEXED BY waiting WHERE png IS NOT NULL"
+                self.waiting, self.waiting_bytes = db.execute(query).fetchone()
+            except BlockingIOError:
                 raise OutboxError(
-                    f"{path} belongs to {'/'.join(owner)}: set EDGE and CAMERA so, or OUTBOX to another file"
-                )
-            self._db.execute("UPDATE outbox SET life = life + 1")
-            row = self._db.execute("SELECT life, last_seq FROM outbox").fetchone()
-            self.life, self.last_seq = int(row[0]), int(row[1])
-            row = self._db.execute(
-                "SELECT count(*), ifnull(sum(size), 0) FROM captures INDEXED BY waiting WHERE png IS NOT NULL"
-            )
-            self.waiting, self.waiting_bytes = row.fetchone()
-        except BlockingIOError:
-            raise OutboxError(f"{path} is in use by another detector: stop it, or set OUTBOX to another file") from None
-        except (OSError, sqlite3.Error) as error:
-            raise OutboxError(f"{path} cannot be used: {error}; set OUTBOX to a file on a writable disk") from None
+                    f"OUTBOX: {path} is in use by another detector: stop it, or set another file"
+                ) from None
+            except (OSError, sqlite3.Error) as error:
+                raise OutboxError(f"OUTBOX: {path} cannot be used ({error}): set a file on a writable disk") from None
+            self._open = undo.pop_all()
 
     def close(self) -> None:
         """Give the file up; everything committed stays in it."""
         with self._mutex:
-            self._db.close()
-            os.close(self._lock)
+            self._open.close()
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:

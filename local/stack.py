@@ -26,8 +26,8 @@ from local.pki import BROKER, PROCESSOR, Authority
 ROOT = Path(__file__).resolve().parent.parent
 PARTS = ("store", "cloud-broker", "edge-broker", "processor", "logger", "detector")  # in the order of starting
 BUCKET = "faces"
-_PORTS = ("edge", "cloud", "cloud-processors", "s3", "processor-metrics", "logger-metrics", "detector-metrics")
-_WEED = ("master", "volume", "filer", "webdav", "admin")
+_PORTS = ("edge", "cloud", "cloud-processors", "processor-metrics", "logger-metrics", "detector-metrics")
+_WEED = ("master", "volume", "filer", "s3", "webdav", "admin")
 
 
 class StackError(Exception):
@@ -66,7 +66,7 @@ class Stack:
         self.folder, self.edge = folder.resolve(), edge
         self._env = env or {}
         self._running: dict[str, subprocess.Popen[bytes]] = {}
-        names = [*_PORTS, *_WEED, *(f"{name}-grpc" for name in (*_WEED, "s3"))]
+        names = [*_PORTS, *_WEED, *(f"{name}-grpc" for name in _WEED)]
         self.ports = dict(zip(names, free_ports(len(names)), strict=True))
         self.bridge_port = self.ports["cloud"]  # where the bridge finds the cloud; a test may put a proxy in between
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -104,10 +104,14 @@ class Stack:
                     preexec_fn=_die_with_parent,
                 )
             deadline = time.monotonic() + 30
-            while not ready():
-                if self._running[name].poll() is not None or time.monotonic() > deadline:
+            while not ready() and (code := self.ended(name)) != 0:  # a detector may have done its work already
+                if code is not None or time.monotonic() > deadline:
                     raise StackError(f"{name}: {self.last_word(name)}")
                 time.sleep(0.05)
+
+    def set(self, name: str, setting: str, value: str) -> None:
+        """Give a part a setting for its next start."""
+        self._env.setdefault(name, {})[setting] = value
 
     def stop(self, *names: str, number: int = signal.SIGTERM) -> None:
         """End parts by a signal, one after the other, and wait for each; after 10 s by SIGKILL."""
@@ -221,16 +225,12 @@ class Stack:
         users = {"identities": [{"name": "facebridge", "credentials": [credentials], "actions": ["Admin"]}]}
         (home / "users.json").write_text(json.dumps(users))
         (home / "data").mkdir(exist_ok=True)
-        ports = [f"-{name}.port={self.ports[name]}" for name in (*_WEED, "s3")]
-        ports += [f"-{name}.port.grpc={self.ports[name + '-grpc']}" for name in (*_WEED, "s3") if name != "webdav"]
-        options = [
-            "-dir=data",
-            "-ip=127.0.0.1",
-            "-ip.bind=127.0.0.1",
-            "-s3.config=users.json",
-            "-s3.autoCreateBucket=false",
-        ]
-        return [shutil.which("weed") or "weed", "mini", *options, *ports]
+        ports = [f"-{name}.port={self.ports[name]}" for name in _WEED]
+        ports += [f"-{name}.port.grpc={self.ports[name + '-grpc']}" for name in _WEED if name != "webdav"]
+        ports += ["-s3.port.iceberg=0", "-s3.port.lance=0", "-admin.ui=false"]
+        options = ["-dir=data", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-s3.config=users.json"]
+        options += ["-s3.autoCreateBucket=false", "-master.telemetry=false"]
+        return [f"{sysconfig.get_path('scripts')}/weed", "mini", *options, *ports]
 
 
 def _die_with_parent() -> None:

@@ -1,0 +1,77 @@
+# Call these as `./just RECIPE`: the launcher beside this file installs what they need.
+
+set shell := ["sh", "-euc"]
+set positional-arguments
+set no-exit-message
+
+locks := "requirements"
+with_mosquitto := 'MOSQUITTO=${MOSQUITTO:-$(local/mosquitto.sh)} && export MOSQUITTO &&'
+
+[private]
+default:
+    @just --list --unsorted
+
+# Run the whole system on this machine and watch faces arrive
+[group('use')]
+@demo *ARGS:
+    {{ with_mosquitto }} exec python -m local.demo "$@"
+
+# Compare what was captured with what the bucket holds
+[group('use')]
+@audit *ARGS:
+    exec python -m local.audit "$@"
+
+# Make the certificate and settings of a new edge
+[group('use')]
+@enroll *ARGS:
+    exec python -m local.enroll "$@"
+
+# Make the sample clip that stands in for a camera
+[group('use')]
+@sample *ARGS:
+    exec python -m local.sample "$@"
+
+# Run the tests; arguments go to pytest
+[group('develop')]
+@test *ARGS:
+    {{ with_mosquitto }} exec python -m pytest "$@"
+
+# Check style, types, locks and the size of the clients
+[group('develop')]
+@check:
+    ruff check
+    ruff format --check
+    mypy
+    {{ quote(just_executable()) }} fresh size
+
+# Put the code into its one format
+[group('develop')]
+@fmt:
+    ruff check --fix
+    ruff format
+
+# Bring the locks in line with pyproject.toml; --upgrade takes the newest versions too
+[group('develop')]
+@lock *OPTIONS:
+    for group in detector logger processor dev tools; do \
+        uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
+            --group $group --output-file {{ quote(locks) }}/$group.txt "$@"; \
+    done
+
+# Remove what a run and the launcher left here; keys and certificates stay
+[group('develop')]
+@clean:
+    rm -rf .run .venv .tools
+
+# The locks are what `lock` would make of pyproject.toml now, and name no index: every site has its own.
+[private]
+@fresh:
+    new=$(mktemp -d); trap 'rm -rf "$new"' EXIT; cp requirements/*.txt "$new"; \
+        {{ quote(just_executable()) }} locks="$new" lock; \
+        diff -rq requirements "$new" || { echo 'the locks do not match pyproject.toml: type ./just lock' >&2; exit 1; }
+    ! grep -nE '://|^-' requirements/*.txt
+
+# The four clients stay small enough to read in an evening.
+[private]
+@size:
+    python tests/size.py 1200

@@ -1,0 +1,103 @@
+"""A link between edge and cloud that can be cut, slowed, stretched or turned into a black hole."""
+
+import asyncio
+import threading
+from collections.abc import Coroutine
+from contextlib import suppress
+from types import TracebackType
+from typing import Any, Self
+
+_CHUNK = 4096  # bytes passed on at a time
+
+
+class Link:
+    """A TCP proxy on a free port of the loopback, `port`, to `target` there; a context manager.
+
+    `delay` is in seconds each way, `rate` in bytes per second each way (0: unlimited). While `hole` is set nothing
+    passes and nobody is told. All three may be changed at any time.
+    """
+
+    def __init__(self, target: int, delay: float = 0, rate: float = 0) -> None:
+        self.target, self.delay, self.rate, self.hole = target, delay, rate, False
+        self.port = 0
+        self._up, self._ends = True, set[asyncio.StreamWriter]()
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        self._server = self._run(asyncio.start_server(self._accept, "127.0.0.1", 0))
+        self.port = self._server.sockets[0].getsockname()[1]
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        self._run(self._end())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    def cut(self) -> None:
+        """Reset every connection, also in the middle of a packet, and every new one, until `heal`."""
+        self._up = False
+        self._run(self._reset())
+
+    def heal(self) -> None:
+        """Let everything pass again."""
+        self._up, self.hole = True, False
+
+    def _run(self, work: Coroutine[Any, Any, Any]) -> Any:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(10)
+
+    async def _reset(self) -> None:
+        for end in list(self._ends):
+            end.transport.abort()
+
+    async def _end(self) -> None:
+        self._server.close()
+        await self._reset()
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in others:
+            task.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._ends.add(writer)
+        try:
+            if not self._up:
+                return
+            far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self.target)
+            self._ends.add(far_writer)
+            try:
+                await asyncio.wait(
+                    [asyncio.create_task(self._pass(*way)) for way in ((reader, far_writer), (far_reader, writer))],
+                    return_when=asyncio.FIRST_COMPLETED,
+                )
+            finally:
+                self._ends.discard(far_writer)
+                far_writer.transport.abort()
+        except OSError:
+            pass
+        finally:
+            self._ends.discard(writer)
+            writer.transport.abort()
+
+    async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Pass bytes on in one direction; what is in the pipe for `delay` does not hold up what comes after it."""
+        pipe: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue(1024)
+
+        async def deliver() -> None:
+            while True:
+                due, data = await pipe.get()
+                await asyncio.sleep(max(due - self._loop.time(), 0))
+                while self.hole:
+                    await asyncio.sleep(0.05)
+                writer.write(data)
+                await writer.drain()
+
+        delivery = asyncio.create_task(deliver())
+        with suppress(OSError):
+            while data := await reader.read(_CHUNK):
+                if self.rate:
+                    await asyncio.sleep(len(data) / self.rate)
+                await pipe.put((self._loop.time() + self.delay, data))
+        delivery.cancel()

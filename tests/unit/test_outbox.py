@@ -1,0 +1,230 @@
+"""The outbox against a model of it, and what it does when it cannot be used."""
+
+import hashlib
+import shutil
+import sqlite3
+import tempfile
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from bus.capture import Capture
+from bus.receipt import Receipt
+from detector.outbox import FULL, QUARANTINED, SPOILT, Outbox, OutboxError
+from tests.unit.pictures import png
+
+NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+FACTS: dict[str, Any] = {
+    "captured_at": NOW,
+    "box": (0, 0, 2, 2),
+    "frame": (2, 2),
+    "score": 1,
+    "quality": 1,
+    "visit": "v",
+}
+
+
+def add(outbox: Outbox, size: int = 0) -> Capture | None:
+    return outbox.add(png(filler=bytes(size)), shot=1, **FACTS)
+
+
+def receipt(capture: Capture, **changes: Any) -> Receipt:
+    sound = Receipt(
+        edge=capture.edge,
+        camera=capture.camera,
+        seq=capture.seq,
+        sha256=capture.sha256,
+        tx=1,
+        status="stored",
+        key=capture.key,
+        stored_at=NOW,
+    )
+    return replace(sound, **changes)
+
+
+def gaps(path: Path) -> dict[int, str]:
+    with closing(sqlite3.connect(path)) as db:
+        rows = db.execute("SELECT first, last, reason FROM gaps").fetchall()
+    return {seq: reason for first, last, reason in rows for seq in range(first, last + 1)}
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "outbox.db"
+
+
+@pytest.fixture
+def outbox(path: Path) -> Iterator[Outbox]:
+    outbox = Outbox(path, "edge-1", "door")
+    yield outbox
+    outbox.close()
+
+
+class Model(RuleBasedStateMachine):
+    """Adds, hand-outs, receipts and restarts in any order, with a budget of a few pictures."""
+
+    policy = "drop-oldest"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.folder = Path(tempfile.mkdtemp())
+        self.waiting: dict[int, Capture] = {}
+        self.gaps: dict[int, str] = {}
+        self.last_seq = self.taken = 0
+        self.open()
+
+    def open(self) -> None:
+        self.outbox = Outbox(self.folder / "outbox.db", "edge-1", "door", 3000, self.policy)  # type: ignore[arg-type]
+        self.taken = 0
+
+    def teardown(self) -> None:
+        self.outbox.close()
+        shutil.rmtree(self.folder)
+
+    @property
+    def bytes(self) -> int:
+        return sum(len(capture.png) for capture in self.waiting.values())
+
+    @rule(size=st.integers(0, 1500))
+    def add(self, size: int) -> None:
+        need = len(png(filler=bytes(size)))
+        self.last_seq += 1
+        free = [seq for seq in self.waiting if seq > self.taken] if self.policy == "drop-oldest" else []
+        if self.bytes + need > 3000 and self.bytes - sum(len(self.waiting[seq].png) for seq in free) + need <= 3000:
+            while self.bytes + need > 3000:
+                seq = free.pop(0)
+                del self.waiting[seq]
+                self.gaps[seq] = FULL
+        got = add(self.outbox, size)
+        if self.bytes + need > 3000:
+            assert got is None
+            self.gaps[self.last_seq] = FULL
+        else:
+            assert got is not None
+            assert got.seq == self.last_seq
+            self.waiting[got.seq] = got
+
+    @rule()
+    def hand_out(self) -> None:
+        expected = next((seq for seq in self.waiting if seq > self.taken), None)
+        got = self.outbox.next()
+        assert got == (self.waiting[expected] if expected else None)
+        self.taken = expected or self.taken
+
+    @precondition(lambda self: self.waiting)
+    @rule(data=st.data(), status=st.sampled_from(["stored", "quarantined"]))
+    def settle(self, data: st.DataObject, status: str) -> None:
+        capture = self.waiting.pop(data.draw(st.sampled_from(list(self.waiting))))
+        assert self.outbox.settle(receipt(capture, status=status))
+        assert not self.outbox.settle(receipt(capture, status=status))
+        if status == "quarantined":
+            self.gaps[capture.seq] = QUARANTINED
+
+    @precondition(lambda self: self.waiting)
+    @rule(data=st.data())
+    def wrong_receipt(self, data: st.DataObject) -> None:
+        capture = self.waiting[data.draw(st.sampled_from(list(self.waiting)))]
+        assert not self.outbox.settle(receipt(capture, sha256="0" * 64))
+        assert not self.outbox.settle(receipt(capture, seq=self.last_seq + 1))
+
+    @rule()
+    def restart(self) -> None:
+        life = self.outbox.life
+        self.outbox.close()
+        self.open()
+        assert self.outbox.life == life + 1
+
+    @invariant()
+    def agree(self) -> None:
+        assert self.outbox.last_seq == self.last_seq
+        assert (self.outbox.waiting, self.outbox.waiting_bytes) == (len(self.waiting), self.bytes)
+        assert all(self.outbox.get(seq) == capture for seq, capture in self.waiting.items())
+        assert gaps(self.folder / "outbox.db") == self.gaps
+        assert self.outbox.oldest() == (NOW if self.waiting else None)
+
+
+class NewestModel(Model):
+    policy = "drop-newest"
+
+
+TestDropOldest = Model.TestCase
+TestDropNewest = NewestModel.TestCase
+TestDropOldest.settings = TestDropNewest.settings = settings(max_examples=40, stateful_step_count=30, deadline=None)
+
+
+def test_a_second_detector_is_refused(outbox: Outbox, path: Path) -> None:
+    with pytest.raises(OutboxError, match="in use by another detector"):
+        Outbox(path, "edge-1", "door")
+
+
+def test_another_camera_is_refused(path: Path) -> None:
+    Outbox(path, "edge-1", "door").close()
+    with pytest.raises(OutboxError, match="belongs to edge-1/door"):
+        Outbox(path, "edge-1", "hall")
+    Outbox(path, "edge-1", "door").close()  # and the refusal holds no lock
+
+
+def test_what_is_no_database_is_refused(path: Path) -> None:
+    path.write_bytes(b"not a database, but long enough to be looked at" * 100)
+    with pytest.raises(OutboxError, match="cannot be used"):
+        Outbox(path, "edge-1", "door")
+
+
+def test_an_unwritable_place_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(OutboxError, match="cannot be used"):
+        Outbox(tmp_path / "file" / "outbox.db", "edge-1", "door")
+
+
+def test_a_full_disk_refuses_one_capture_and_costs_no_seq(outbox: Outbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    usage = shutil.disk_usage("/")
+    with monkeypatch.context() as full:
+        full.setattr(shutil, "disk_usage", lambda _: usage._replace(free=100))
+        assert add(outbox) is None
+    capture = add(outbox)
+    assert capture
+    assert capture.seq == 1
+
+
+def test_what_is_no_capture_is_refused(outbox: Outbox) -> None:
+    assert outbox.add(b"no png", shot=1, **FACTS) is None
+    assert outbox.add(png(), shot=1, **{**FACTS, "box": (0, 0, 9, 9)}) is None
+    assert outbox.last_seq == 0
+
+
+def test_a_row_that_the_disk_spoilt_is_given_up(outbox: Outbox, path: Path) -> None:
+    add(outbox), add(outbox)
+    with closing(sqlite3.connect(path)) as db, db:
+        db.execute("UPDATE captures SET png = zeroblob(70) WHERE seq = 1")
+    capture = outbox.next()
+    assert capture
+    assert capture.seq == 2
+    assert gaps(path) == {1: SPOILT}
+    assert outbox.waiting == 1
+
+
+def test_gaps_take_no_room(path: Path) -> None:
+    outbox = Outbox(path, "edge-1", "door", 100, "drop-newest")
+    for _ in range(50):
+        assert not add(outbox, 200)
+    with closing(sqlite3.connect(path)) as db:
+        assert db.execute("SELECT * FROM gaps").fetchall() == [(1, 50, FULL)]
+    outbox.close()
+
+
+def test_the_hash_in_the_ledger_is_the_pictures(outbox: Outbox, path: Path) -> None:
+    capture = add(outbox)
+    assert capture
+    outbox.settle(receipt(capture))
+    with closing(sqlite3.connect(path)) as db:
+        assert db.execute("SELECT seq, sha256, png FROM captures").fetchall() == [
+            (1, hashlib.sha256(png()).hexdigest(), None)
+        ]

@@ -1,0 +1,218 @@
+"""What is sent, and when it is sent again: the publisher driven by hand, its clock included."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bus.message import Down, Event, Message, Up
+from detector.outbox import Outbox
+from detector.publisher import PROBE_MAX, REFUSALS, REORDER, Publisher
+from tests.unit.test_outbox import add, receipt
+
+LINK = "$SYS/broker/connection/edge-1.cloud/state"
+
+
+class Bench:
+    """A publisher over a real outbox, with everything it sends kept by transmission."""
+
+    def __init__(self, path: Path, window: int = 64) -> None:
+        self.path, self.now = path, 100.0
+        self.outbox = Outbox(path, "edge-1", "door")
+        self.publisher = Publisher(self.outbox, window)
+        self.sent: list[tuple[int, int]] = []  # seq, tx
+
+    def step(self, event: Event | None = None, after: float = 0.0) -> list[int]:
+        """The seqs that are sent `after` seconds later."""
+        self.now += after
+        facts = [dict(message.properties) for message in self.publisher.step(event, self.now)]
+        self.sent += [(int(fact["seq"]), int(fact["tx"])) for fact in facts]
+        return [int(fact["seq"]) for fact in facts]
+
+    def home(self, seq: int, tx: int | None = None, after: float = 0.0, **changes: Any) -> list[int]:
+        """The receipt of the newest copy of `seq`, or of copy `tx`, comes home."""
+        capture = self.outbox.get(seq)
+        if not capture:  # settled already: any receipt will do
+            capture = self.outbox.get(max(s for s, _ in self.sent if self.outbox.get(s)))
+        assert capture
+        tx = tx or max(t for s, t in self.sent if s == seq)
+        return self.step(receipt(capture, seq=seq, tx=tx, **changes).to_message(), after)
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    bench = Bench(tmp_path / "outbox.db")
+    yield bench
+    bench.outbox.close()
+
+
+def fill(bench: Bench, count: int) -> None:
+    for _ in range(count):
+        add(bench.outbox)
+
+
+def test_nothing_is_sent_without_a_broker(bench: Bench) -> None:
+    fill(bench, 3)
+    assert bench.step() == []
+    assert bench.step(Up(False)) == [1, 2, 3]
+    bench.step(Down(""))
+    fill(bench, 1)
+    assert bench.step() == []
+
+
+def test_the_window_bounds_what_is_on_its_way(bench: Bench) -> None:
+    fill(bench, 100)
+    assert bench.step(Up(False)) == list(range(1, 65))
+    assert bench.step() == []
+    assert bench.home(1) == [65]
+    assert bench.outbox.waiting == 99
+
+
+def test_a_lost_session_resends_the_window_under_new_numbers(bench: Bench) -> None:
+    fill(bench, 5)
+    bench.step(Up(False))
+    bench.step(Down(""))
+    assert bench.step(Up(False)) == [1, 2, 3, 4, 5]
+    numbers = [tx for _, tx in bench.sent]
+    assert numbers == sorted(set(numbers))
+
+
+def test_a_kept_session_resends_nothing(bench: Bench) -> None:
+    fill(bench, 5)
+    bench.step(Up(False))
+    bench.step(Down(""))
+    assert bench.step(Up(True)) == []
+
+
+@pytest.mark.parametrize(("homes", "resent"), [(REORDER, [1]), (REORDER + 1, [1, 2])])
+def test_one_that_is_overtaken_by_enough_is_sent_again(bench: Bench, homes: int, resent: list[int]) -> None:
+    fill(bench, 60)
+    bench.step(Up(False))
+    for seq in range(3, 3 + homes):
+        assert bench.home(seq) == []
+    assert bench.step(after=1.9) == []
+    assert bench.step(after=0.2) == resent
+
+
+def test_one_that_is_overtaken_is_given_its_time(bench: Bench) -> None:
+    fill(bench, 60)
+    bench.step(Up(False))
+    for seq in range(2, 50):
+        assert bench.home(seq, after=0.01) == []
+
+
+def test_a_second_loss_waits_twice_as_long(bench: Bench) -> None:
+    fill(bench, 200)
+    first = bench.step(Up(False))
+    for seq in first[1:40]:
+        bench.home(seq)
+    assert 1 in bench.step(after=2.1)
+    for seq in range(65, 104):
+        bench.home(seq)  # these left before the second copy of 1 and say nothing of it
+    for seq in range(104, 142):
+        bench.home(seq)
+    bench.home(142, after=2.1)
+    assert sum(seq == 1 for seq, _ in bench.sent) == 2
+    bench.home(143, after=2.0)
+    assert sum(seq == 1 for seq, _ in bench.sent) == 3
+
+
+def test_after_a_silence_the_oldest_is_sent_as_a_probe(bench: Bench) -> None:
+    fill(bench, 5)
+    bench.step(Up(False))
+    assert bench.step(after=1.9) == []
+    assert bench.step(after=0.2) == [1]
+    assert bench.step(after=3.9) == []
+    assert bench.step(after=0.2) == [1]
+    assert bench.step(after=7.9) == []
+    assert bench.step(after=0.2) == [1]
+
+
+def test_probes_come_at_least_every_five_minutes(bench: Bench) -> None:
+    fill(bench, 1)
+    bench.step(Up(False))
+    probes = sum(len(bench.step(after=1)) for _ in range(86_400))
+    assert 86_400 / PROBE_MAX <= probes <= 86_400 / PROBE_MAX + 20
+
+
+def test_no_probe_while_the_link_is_down(bench: Bench) -> None:
+    fill(bench, 3)
+    bench.step(Message(LINK, b"0"))
+    bench.step(Up(False))
+    assert [bench.step(after=60) for _ in range(100)] == [[]] * 100
+    assert bench.step(Message(LINK, b"1")) == []
+    assert bench.step(after=2.1) == [1]
+
+
+def test_a_probe_that_comes_home_condemns_what_left_before_it(bench: Bench) -> None:
+    fill(bench, 10)
+    bench.step(Up(False))
+    assert bench.step(after=2.1) == [1]
+    assert bench.home(1) == list(range(2, 11))
+
+
+def test_no_probe_of_what_was_sent_after_an_idle_hour(bench: Bench) -> None:
+    bench.step(Up(False))
+    bench.step(after=3600)
+    fill(bench, 1)
+    assert bench.step() == [1]
+    assert bench.step(after=1.9) == []
+
+
+def test_a_late_receipt_of_an_earlier_copy_releases_too(bench: Bench) -> None:
+    fill(bench, 2)
+    bench.step(Up(False))
+    first = bench.sent[0][1]
+    bench.step(after=2.1)
+    bench.home(1, tx=first)
+    assert bench.outbox.waiting == 1
+    assert bench.outbox.get(1) is None
+
+
+@pytest.mark.parametrize("payload", [b"", b"{}", b"\xff", b"[" * 9000])
+def test_a_receipt_that_is_none_changes_nothing(bench: Bench, payload: bytes) -> None:
+    fill(bench, 2)
+    bench.step(Up(False))
+    assert bench.step(Message("stored/edge-1/door", payload)) == []
+    assert bench.outbox.waiting == 2
+
+
+def test_a_receipt_for_other_bytes_changes_nothing(bench: Bench) -> None:
+    fill(bench, 2)
+    bench.step(Up(False))
+    bench.home(1, sha256="0" * 64)
+    assert bench.outbox.waiting == 2
+
+
+def test_a_sound_capture_is_not_let_go_at_the_first_quarantine(bench: Bench) -> None:
+    fill(bench, 1)
+    bench.step(Up(False))
+    for _ in range(REFUSALS - 1):
+        assert bench.home(1, status="quarantined", reason="sha256: is not that of the payload") == [1]
+    assert bench.home(1, status="quarantined", reason="sha256: is not that of the payload") == []
+    assert bench.outbox.waiting == 0
+
+
+def test_a_restarted_detector_sends_all_with_larger_numbers(bench: Bench) -> None:
+    fill(bench, 3)
+    bench.step(Up(False))
+    bench.outbox.close()
+    again = Bench(bench.path)
+    assert again.step(Up(True)) == [1, 2, 3]
+    assert min(tx for _, tx in again.sent) > max(tx for _, tx in bench.sent)
+    again.outbox.close()
+
+
+def test_a_receipt_of_an_earlier_life_condemns_nothing(bench: Bench) -> None:
+    fill(bench, 40)
+    bench.step(Up(False))
+    bench.outbox.close()
+    again = Bench(bench.path)
+    again.step(Up(True))
+    for seq in range(2, 40):
+        assert again.home(seq, tx=bench.sent[seq - 1][1]) == []
+    assert again.outbox.waiting == 2
+    assert again.step(after=1.9) == []
+    again.outbox.close()
+    bench.outbox = Outbox(bench.path, "edge-1", "door")
