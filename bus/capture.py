@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Self
 
-from pydantic import AfterValidator, AwareDatetime, Field, ValidationError, model_validator
+from pydantic import AfterValidator, AwareDatetime, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from pydantic.dataclasses import dataclass
 
 from bus.message import ContractError, Message
@@ -18,11 +18,11 @@ Seq = Annotated[int, Field(ge=1, le=999_999_999)]
 Tx = Annotated[int, Field(ge=0, lt=2**63)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Instant = Annotated[
-    AwareDatetime,
-    AfterValidator(lambda at: at.astimezone(UTC).replace(microsecond=at.microsecond // 1000 * 1000)),
+    AwareDatetime, AfterValidator(lambda at: at.astimezone(UTC).replace(microsecond=at.microsecond // 1000 * 1000))
 ]
 Share = Annotated[float, Field(ge=0, le=1), AfterValidator(lambda share: round(share, 4))]
 Pixels = Annotated[int, Field(ge=0, le=65535)]
+_Split = BeforeValidator(lambda text: text.split(",") if isinstance(text, str) else text)
 
 
 def instant(at: datetime) -> str:
@@ -30,20 +30,20 @@ def instant(at: datetime) -> str:
     return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, config=ConfigDict(extra="ignore"))
 class Capture:
-    """One face. Making one checks every field and raises ContractError or ValidationError.
+    """One face. Making one checks every field and raises ValidationError.
 
     `box` is x, y, w, h and `frame` w, h, in pixels of the full frame; `score` and `quality` are 0 to 1;
-    `captured_at` is UTC, cut to milliseconds; `sha256` is that of `png` and is taken here if not given.
+    `captured_at` is UTC, cut to milliseconds; `sha256` is that of `png`.
     """
 
     edge: Name
     camera: Name
     seq: Seq
     captured_at: Instant
-    box: tuple[Pixels, Pixels, Pixels, Pixels]
-    frame: tuple[Pixels, Pixels]
+    box: Annotated[tuple[Pixels, Pixels, Pixels, Pixels], _Split]
+    frame: Annotated[tuple[Pixels, Pixels], _Split]
     score: Share
     quality: Share
     visit: Annotated[str, Field(pattern=r"^[A-Za-z0-9-]{1,40}$")]
@@ -87,10 +87,8 @@ class Capture:
     @classmethod
     def of(cls, edge: str, camera: str, facts: Mapping[str, str], png: bytes) -> Self:
         """The capture with these facts; raises ContractError that names the field, also for an unusual spelling."""
-        fields = {name: facts[name] for name in _FACTS if name in facts}
-        pairs = {name: tuple(fields.pop(name).split(",")) for name in ("box", "frame") if name in fields}
         try:
-            capture = cls(edge=edge, camera=camera, png=png, **fields, **pairs)  # type: ignore[arg-type]
+            capture = cls(**{**facts, "edge": edge, "camera": camera, "png": png})  # type: ignore[arg-type]
         except ValidationError as error:
             raise ContractError.of(error) from None
         for name, text in capture.facts().items():
@@ -116,6 +114,3 @@ class Capture:
         if not (tx.isascii() and tx.isdigit() and len(tx) < 20 and int(tx) < 2**63):
             raise ContractError("tx: not a transmission number")
         return cls.of(edge, camera, facts, message.payload), int(tx)
-
-
-_FACTS = ("seq", "captured_at", "sha256", "box", "frame", "score", "quality", "visit", "shot")

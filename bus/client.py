@@ -8,8 +8,7 @@ import socket
 import ssl
 import sys
 import threading
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion
@@ -33,7 +32,7 @@ def stopping() -> threading.Event:
 
 
 class Client:
-    """A connection to the broker of `settings`, as a context manager.
+    """A connection to the broker of `settings`, to be closed.
 
     It connects for ever, with back-off and jitter. Every message must be acknowledged with `ack`. At most `depth`
     events wait to be read; then nothing more is taken from the network, so a slow reader holds the broker back.
@@ -52,51 +51,26 @@ class Client:
         keepalive: int = 15,
         session: int = 3600,
     ) -> None:
-        self._address = (settings.broker_host, settings.broker_port)
         self._subscriptions = [(topic, SubscribeOptions(qos=qos)) for topic in subscriptions]
         self._events: queue.Queue[Event | None] = queue.Queue(depth)
         self._connections, self._stopped = 0, False
         self.up = False
-        self._tls(settings)
         mqtt = paho.Client(CallbackAPIVersion.VERSION2, name, protocol=paho.MQTTv5, manual_ack=True)
-        if self._context:
-            mqtt.tls_set_context(self._context)
+        if settings.tls_ca:
+            mqtt.tls_set_context(_tls(settings))
         mqtt.on_connect, mqtt.on_disconnect, mqtt.on_message = self._on_connect, self._on_disconnect, self._on_message
         mqtt.on_connect_fail = lambda *_: log.warning("broker unreachable", extra={"broker": settings.broker_host})
         mqtt.on_socket_open = _watch
         mqtt.reconnect_delay_set(1, random.randint(10, 20))  # noqa: S311 - jitter
         expiry = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
         expiry.SessionExpiryInterval = session
-        mqtt.connect_async(*self._address, keepalive=keepalive, clean_start=False, properties=expiry)
+        mqtt.connect_async(settings.broker_host, settings.broker_port, keepalive, clean_start=False, properties=expiry)
         self._mqtt = mqtt
 
-    def _tls(self, settings: Settings) -> None:
-        """Load the certificates and try them once: paho would retry in silence what either side refuses."""
-        self._context = None
-        if not settings.tls_ca:
-            return
-        host = self._address[0]
-        try:
-            self._context = ssl.create_default_context(cafile=settings.tls_ca)
-            self._context.load_cert_chain(settings.tls_cert or "", settings.tls_key)
-            plain = socket.create_connection(self._address, timeout=3)
-            with plain, self._context.wrap_socket(plain, server_hostname=host) as secure:
-                secure.settimeout(0.5)
-                secure.recv(1)  # with TLS 1.3 a client is told only now that its certificate is refused
-        except (ssl.SSLEOFError, TimeoutError, ConnectionError):
-            return  # away, not refused
-        except (ssl.SSLError, PermissionError) as error:
-            sys.exit(f"TLS_CERT: {host} and these certificates do not fit ({error}): enrol again, or name others")
-        except OSError:
-            return
+        mqtt.loop_start()
 
-    def __enter__(self) -> Self:
-        self._mqtt.loop_start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def close(self) -> None:
+        """End the connection; what is not acknowledged comes again."""
         self._stopped = True
         self._mqtt.disconnect()
         self._mqtt.loop_stop()
@@ -151,22 +125,29 @@ class Client:
 
     def _on_message(self, _: paho.Client, __: Any, got: paho.MQTTMessage) -> None:
         delivery = (self._connections, got.mid, got.qos)
-        try:
-            topic = got.topic
-        except UnicodeDecodeError:
-            return
         kind, facts = getattr(got.properties, "ContentType", ""), getattr(got.properties, "UserProperty", [])
-        self._put(Message(topic, bytes(got.payload), kind, tuple(facts), delivery))
+        self._put(Message(got.topic, bytes(got.payload), kind, tuple(facts), delivery))
 
 
 def _watch(_: paho.Client, __: Any, plain: Any) -> None:
     """Notice a vanished peer without MQTT's help: 15 s of silence, then 3 probes; or 30 s without an answer to data."""
     plain.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for option, seconds in (
-        ("TCP_KEEPIDLE", 15),
-        ("TCP_KEEPINTVL", 5),
-        ("TCP_KEEPCNT", 3),
-        ("TCP_USER_TIMEOUT", 30_000),
-    ):
-        if hasattr(socket, option):
-            plain.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), seconds)
+    for option, value in {"TCP_KEEPIDLE": 15, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3, "TCP_USER_TIMEOUT": 30_000}.items():
+        if hasattr(socket, option):  # Linux has them all
+            plain.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
+
+
+def _tls(settings: Settings) -> ssl.SSLContext:
+    """The certificates, loaded and tried once: paho would retry in silence what either side refuses."""
+    host = settings.broker_host
+    try:
+        context = ssl.create_default_context(cafile=settings.tls_ca)
+        context.load_cert_chain(settings.tls_cert or "", settings.tls_key)
+        plain = socket.create_connection((host, settings.broker_port), timeout=3)
+        with plain, context.wrap_socket(plain, server_hostname=host) as secure:
+            secure.settimeout(0.5)
+            secure.recv(1)  # with TLS 1.3 a client is told only now that its certificate is refused
+    except OSError as error:
+        if isinstance(error, (ssl.SSLError, PermissionError)) and not isinstance(error, ssl.SSLEOFError):
+            sys.exit(f"TLS_CERT: {host} and these certificates do not fit ({error}): enrol again, or name others")
+    return context

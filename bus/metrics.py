@@ -3,9 +3,11 @@
 import sys
 import threading
 from collections.abc import Callable
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 
-from prometheus_client import CONTENT_TYPE_LATEST, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import Counter, Gauge, Histogram, MetricsHandler
+
+from bus.settings import Settings
 
 _CAMERA = ("edge", "camera")
 _SECONDS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 300, 1800)
@@ -27,26 +29,23 @@ detect_seconds = Histogram("facebridge_detect_seconds", "Finding the faces of on
 link_up = Gauge("facebridge_link_up", "1 while the bridge to the cloud is connected")
 
 
-def serve(host: str, port: int, ready: Callable[[], str]) -> None:
-    """Answer /metrics, /healthz and /readyz in the background; port 0 is off.
+def serve(settings: Settings, ready: Callable[[], str]) -> None:
+    """Answer /metrics, /healthz and /readyz in the background; METRICS_PORT 0 is off.
 
     `ready` returns an empty string, or one line that says what is missing. A taken port ends the process.
     """
+    host, port = settings.metrics_host, settings.metrics_port
     if not port:
         return
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
+    class Handler(MetricsHandler):
+        def do_GET(self) -> None:  # noqa: N802 - the base class names it
+            if self.path not in ("/healthz", "/readyz"):
+                return super().do_GET()
             missing = ready() if self.path == "/readyz" else ""
-            known = self.path in ("/metrics", "/healthz", "/readyz")
-            body = generate_latest() if self.path == "/metrics" else f"{missing or 'ok'}\n".encode()
-            self.send_response(503 if missing else 200 if known else 404)
-            self.send_header("Content-Type", CONTENT_TYPE_LATEST if self.path == "/metrics" else "text/plain")
+            self.send_response(503 if missing else 200)
             self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, format: str, *args: object) -> None:
-            """Say nothing: a probe every few seconds is no event."""
+            self.wfile.write(f"{missing or 'ok'}\n".encode())
 
     try:
         server = ThreadingHTTPServer((host, port), Handler)

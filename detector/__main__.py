@@ -3,13 +3,15 @@
 import logging
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 
 import bus.log
 from bus import metrics
 from bus.client import Client, stopping
 from bus.topics import LINK, receipt_topic
 from detector.camera import SourceError, frames
-from detector.courier import Courier
+from detector.courier import carry
 from detector.faces import Faces, ModelError, crop, model_path
 from detector.outbox import Outbox, OutboxError
 from detector.publisher import Publisher
@@ -26,33 +28,30 @@ def main(settings: Settings) -> None:
     find = Faces(model_path(settings.model), settings.detect_width, settings.score, settings.min_face).find
     outbox = Outbox(settings.outbox, *names, settings.outbox_max_bytes, settings.outbox_full)
     topics = [receipt_topic(*names), f"{LINK}/+/state"]
-    with Client(settings, f"detector-{settings.camera}", topics) as client:
-        courier = Courier(client, outbox, Publisher(outbox, settings.window), int(settings.qos), stop)
+    with closing(outbox), closing(Client(settings, f"detector-{settings.camera}", topics)) as client:
+        stale = "no fresh frame"
         metrics.serve(
-            settings.metrics_host,
-            settings.metrics_port,
-            lambda: "no fresh frame" if time.monotonic() - seen_at > STALE else "" if client.up else "no broker",
+            settings, lambda: stale if time.monotonic() - seen_at > STALE else "" if client.up else "no broker"
         )
-        courier.start()
-        log.info("ready", extra=settings.said())
-        try:
-            for frame in frames(settings, stop):
-                with metrics.detect_seconds.labels(*names).time():
-                    faces = find(frame.picture)
-                metrics.frames.labels(*names).inc()
-                seen_at = time.monotonic()
-                for facts in every(frame, faces):
-                    if outbox.add(crop(frame.picture, facts["box"], settings.margin), **facts):
-                        client.wake()
-            log.info("source ended", extra={"camera": settings.camera, "captured": outbox.last_seq})
-            while outbox.waiting and not stop.wait(0.1):
-                seen_at = time.monotonic()
-        finally:
-            stop.set()
-            courier.join()
-    outbox.close()
-    if courier.failed:
-        sys.exit(1)
+        with ThreadPoolExecutor(1) as pool:
+            publisher = Publisher(outbox, settings.window)
+            sending = pool.submit(carry, client, outbox, publisher, int(settings.qos), stop)
+            log.info("ready", extra=settings.said())
+            try:
+                for frame in frames(settings, stop):
+                    with metrics.detect_seconds.labels(*names).time():
+                        faces = find(frame.picture)
+                    metrics.frames.labels(*names).inc()
+                    seen_at = time.monotonic()
+                    for facts in every(frame, faces):
+                        if outbox.add(crop(frame.picture, facts["box"], settings.margin), **facts):
+                            client.wake()
+                log.info("source ended", extra={"camera": settings.camera, "captured": outbox.last_seq})
+                while outbox.waiting and not stop.wait(0.1):
+                    seen_at = time.monotonic()
+            finally:
+                stop.set()
+        sending.result()
 
 
 if __name__ == "__main__":

@@ -2,9 +2,11 @@
 
 import logging
 import os
+import queue
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -85,52 +87,18 @@ def _video(file: Path, detect_fps: float, stop: threading.Event) -> Iterator[Fra
         raise SourceError(f"SOURCE: {file} holds no frame that OpenCV can read")
 
 
-class _Latest:
-    """A thread that keeps a live source drained and decodes a frame only when one is wanted."""
-
-    def __init__(self, capture: cv2.VideoCapture) -> None:
-        self._capture = capture
-        self._wanted, self._ready = threading.Event(), threading.Event()
-        self._frame: Frame | None = None
-        self.open = True
-        threading.Thread(target=self._run, daemon=True).start()
-
-    def _run(self) -> None:
-        while self.open and self._capture.grab():
-            if self._wanted.is_set():
-                ok, picture = self._capture.retrieve()
-                self._frame = Frame(picture, datetime.now(UTC)) if ok else None
-                self._wanted.clear()
-                self._ready.set()
-        self.open = False
-        self._capture.release()
-        self._ready.set()
-
-    def frame(self) -> Frame | None:
-        """The next frame, or None if the source has ended or stalls."""
-        self._frame = None
-        self._ready.clear()
-        self._wanted.set()
-        if not self.open or not self._ready.wait(STALL):
-            self.open = False
-        return self._frame
-
-
 def _live(settings: Settings, stop: threading.Event) -> Iterator[Frame]:
     """The newest frame whenever one is due; a source that goes away is opened again, with back-off, for a while."""
-    gone, pause, seen = time.monotonic(), 1.0, False
+    seen_at, pause = 0.0, 1.0
     while not stop.is_set():
-        capture = _open(settings)
-        latest = _Latest(capture) if capture.isOpened() else None
-        while latest and not stop.is_set() and (frame := latest.frame()):
-            if not seen or pause > 1:
-                log.info("camera up", extra={"camera": settings.camera, "mode": _mode(capture)})
-            gone, pause, seen = time.monotonic(), 1.0, True
-            yield frame
-            stop.wait(max(1 / settings.detect_fps - (time.monotonic() - gone), 0))
-        if latest:
-            latest.open = False
-        if not seen or time.monotonic() - gone > settings.camera_give_up:
+        wanted, newest = threading.Event(), queue.SimpleQueue[Frame | None]()
+        threading.Thread(target=_drain, args=(_open(settings), wanted, newest, stop), daemon=True).start()
+        with suppress(queue.Empty):
+            while not stop.is_set() and (wanted.set() or (frame := newest.get(timeout=STALL))):
+                seen_at, pause = time.monotonic(), 1.0
+                yield frame
+                stop.wait(seen_at + 1 / settings.detect_fps - time.monotonic())
+        if time.monotonic() - seen_at > settings.camera_give_up:
             raise SourceError(
                 f"SOURCE: {masked(settings.source)} gives no frames: is it plugged in, allowed, not in use?"
             )
@@ -139,22 +107,32 @@ def _live(settings: Settings, stop: threading.Event) -> Iterator[Frame]:
         pause = min(pause * 2, 30)
 
 
+def _drain(
+    capture: cv2.VideoCapture, wanted: threading.Event, newest: "queue.SimpleQueue[Frame | None]", stop: threading.Event
+) -> None:
+    """Keep a live source drained, and decode a frame only when one is wanted."""
+    while not stop.is_set() and capture.grab():
+        if wanted.is_set():
+            wanted.clear()
+            ok, picture = capture.retrieve()
+            newest.put(Frame(picture, datetime.now(UTC)) if ok else None)
+    newest.put(None)
+    capture.release()
+
+
 def _open(settings: Settings) -> cv2.VideoCapture:
     if "://" in settings.source:
         limits = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, 10_000, cv2.CAP_PROP_READ_TIMEOUT_MSEC, 5_000]
         return cv2.VideoCapture(settings.source, cv2.CAP_FFMPEG, limits)
     capture = cv2.VideoCapture(settings.source, cv2.CAP_V4L2)
     # The order matters: the format first, or the driver picks a slow one for the size.
-    capture.set(cv2.CAP_PROP_FOURCC, cv2.VideoWriter.fourcc(*"MJPG"))
-    capture.set(cv2.CAP_PROP_FRAME_WIDTH, settings.width)
-    capture.set(cv2.CAP_PROP_FRAME_HEIGHT, settings.height)
-    capture.set(cv2.CAP_PROP_FPS, settings.fps)
-    capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)
+    asked = {cv2.CAP_PROP_FOURCC: cv2.VideoWriter.fourcc(*"MJPG")}
+    asked |= {cv2.CAP_PROP_FRAME_WIDTH: settings.width, cv2.CAP_PROP_FRAME_HEIGHT: settings.height}
+    for setting, value in (asked | {cv2.CAP_PROP_FPS: settings.fps, cv2.CAP_PROP_BUFFERSIZE: 1}).items():
+        capture.set(setting, value)
+    real = [
+        round(capture.get(setting))
+        for setting in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT, cv2.CAP_PROP_FPS)
+    ]
+    log.info("camera opened", extra={"camera": settings.camera, "width_height_fps": real})
     return capture
-
-
-def _mode(capture: cv2.VideoCapture) -> str:
-    width, height, fps = (
-        capture.get(prop) for prop in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT, cv2.CAP_PROP_FPS)
-    )
-    return f"{width:.0f}x{height:.0f} at {fps:.0f} fps"

@@ -22,18 +22,20 @@ from bus.receipt import Receipt
 
 log = logging.getLogger(__name__)
 
+Policy = Literal["drop-oldest", "drop-newest"]
+
 RESERVE = 16 * 1024 * 1024  # bytes of disk left free, so that receipts can always be written down
 FULL, SPOILT, QUARANTINED = "outbox full", "spoilt on disk", "quarantined"  # reasons of gaps
 LEDGER = 100_000  # settled captures whose hash is remembered for the audit
 
 _SCHEMA = """
-CREATE TABLE IF NOT EXISTS outbox (
-    id INTEGER PRIMARY KEY CHECK (id = 1), edge TEXT, camera TEXT, last_seq INTEGER, life INTEGER
-);
+PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;
+CREATE TABLE IF NOT EXISTS outbox (edge TEXT, camera TEXT, last_seq INTEGER, life INTEGER);
 CREATE TABLE IF NOT EXISTS captures (seq INTEGER PRIMARY KEY, sha256 TEXT, facts TEXT, size INTEGER, png BLOB);
-CREATE INDEX IF NOT EXISTS waiting ON captures (seq) WHERE png IS NOT NULL;
+CREATE INDEX IF NOT EXISTS waiting ON captures (seq, size) WHERE png IS NOT NULL;
 CREATE TABLE IF NOT EXISTS gaps (first INTEGER PRIMARY KEY, last INTEGER, reason TEXT);
 """
+_WAITING = "SELECT seq, facts, png FROM captures WHERE png IS NOT NULL AND seq"
 
 
 class OutboxError(Exception):
@@ -43,22 +45,16 @@ class OutboxError(Exception):
 class Outbox:
     """Captures on their way, oldest first, in the file `path`; safe for several threads of one process.
 
-    `captures` holds one row per capture, its `png` until the receipt, its hash for a while after; `gaps` the runs of
-    seqs that will never be in the bucket. `max_bytes` bounds the pictures; `full` says what goes when they reach it.
+    `captures` holds a row per capture, its `png` until the receipt, its hash for a while after; `gaps` the runs of seqs
+    that will never be in the bucket. `max_bytes` bounds the pictures; `full` says what goes when they reach it.
     """
 
     def __init__(
-        self,
-        path: Path,
-        edge: str,
-        camera: str,
-        max_bytes: int = 10**9,
-        full: Literal["drop-oldest", "drop-newest"] = "drop-oldest",
+        self, path: Path, edge: str, camera: str, max_bytes: int = 10**9, full: Policy = "drop-oldest"
     ) -> None:
         self.edge, self.camera = edge, camera
         self._path, self._max_bytes, self._full = path, max_bytes, full
-        self._mutex = threading.Lock()
-        self._taken = 0
+        self._mutex, self._taken = threading.RLock(), 0
         with ExitStack() as undo:
             try:
                 path.parent.mkdir(parents=True, exist_ok=True)
@@ -66,8 +62,9 @@ class Outbox:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 db = sqlite3.connect(path, timeout=5, isolation_level=None, check_same_thread=False)
                 self._db = undo.enter_context(closing(db))
-                db.executescript("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;" + _SCHEMA)
-                db.execute("INSERT OR IGNORE INTO outbox VALUES (1, ?, ?, 0, 0)", (edge, camera))
+                db.executescript(_SCHEMA)
+                new = "INSERT INTO outbox SELECT ?, ?, 0, 0 WHERE NOT EXISTS (SELECT * FROM outbox)"
+                db.execute(new, (edge, camera))
                 owner = db.execute("SELECT edge, camera FROM outbox").fetchone()
                 if owner != (edge, camera):
                     raise OutboxError(
@@ -97,10 +94,9 @@ class Outbox:
             try:
                 yield self._db
                 self._db.execute("COMMIT")
-            except BaseException:
+            finally:
                 if self._db.in_transaction:
                     self._db.execute("ROLLBACK")
-                raise
 
     def add(self, png: bytes, **facts: Any) -> Capture | None:
         """Commit a capture under the next seq: it is safe when this returns it.
@@ -108,57 +104,45 @@ class Outbox:
         `facts` are the fields of Capture that the outbox does not know. None if it could not be taken because the
         outbox or the disk is full, or because it is no capture by the contract; that is counted and logged.
         """
-        seq = self.last_seq + 1
-        sha256 = hashlib.sha256(png).hexdigest()
+        seq, sha256 = self.last_seq + 1, hashlib.sha256(png).hexdigest()
         try:
             capture = Capture(edge=self.edge, camera=self.camera, seq=seq, png=png, sha256=sha256, **facts)
             if shutil.disk_usage(self._path.parent).free < RESERVE + len(png):
                 raise OSError("too little of the disk is free")
             with self._transaction() as db:
-                given_up = self._room(len(png))
-                for old, _ in given_up:
-                    self._gap(old, FULL)
-                freed = sum(size for _, size in given_up)
-                fits = self.waiting_bytes - freed + len(png) <= self._max_bytes
-                if fits:
-                    row = (seq, sha256, json.dumps(capture.facts()), len(png), png)
-                    db.execute("INSERT INTO captures VALUES (?, ?, ?, ?, ?)", row)
-                else:
-                    self._gap(seq, FULL)
+                row = (seq, sha256, json.dumps(capture.facts()), len(png), png)
+                db.execute("INSERT INTO captures VALUES (?, ?, ?, ?, ?)", row)
                 db.execute("UPDATE outbox SET last_seq = ?", (seq,))
+                victims = self._victims(seq, self.waiting_bytes + len(png) - self._max_bytes)
+                for victim in victims:
+                    self._gap(victim, FULL)
         except (ValidationError, OSError, sqlite3.Error) as error:
             reason = str(ContractError.of(error)) if isinstance(error, ValidationError) else str(error)
             self._dropped(None, "refused", reason)
             return None
         self.last_seq = seq
-        self._count(fits - len(given_up), fits * len(png) - freed)
+        self._count(1, len(png))
         metrics.captured.labels(self.edge, self.camera).inc()
-        for old, _ in given_up:
-            self._dropped(old, FULL)
-        if not fits:
-            self._dropped(seq, FULL)
-            return None
         log.info("captured", extra={"camera": self.camera, "seq": seq, "bytes": len(png), "sha256": sha256})
-        return capture
+        for victim, size in victims.items():
+            self._count(-1, -size)
+            self._dropped(victim, FULL)
+        return None if seq in victims else capture
 
     def next(self) -> Capture | None:
         """The oldest waiting capture that this has not returned before, or None."""
-        while True:
-            with self._mutex:
-                query = "SELECT seq, facts, png FROM captures WHERE png IS NOT NULL AND seq > ? ORDER BY seq LIMIT 1"
-                row = self._db.execute(query, (self._taken,)).fetchone()
-                if not row:
-                    return None
+        with self._mutex:
+            while row := self._db.execute(f"{_WAITING} > ? ORDER BY seq LIMIT 1", (self._taken,)).fetchone():
                 self._taken = row[0]
-            if capture := self._load(*row):
-                return capture
+                if capture := self._load(*row):
+                    return capture
+        return None
 
     def get(self, seq: int) -> Capture | None:
         """The waiting capture with this seq, or None if it waits no more."""
         with self._mutex:
-            query = "SELECT seq, facts, png FROM captures WHERE png IS NOT NULL AND seq = ?"
-            row = self._db.execute(query, (seq,)).fetchone()
-        return self._load(*row) if row else None
+            row = self._db.execute(f"{_WAITING} = ?", (seq,)).fetchone()
+            return self._load(*row) if row else None
 
     def settle(self, receipt: Receipt) -> bool:
         """Release the capture that `receipt` names by seq and sha256; False if none waits that is both.
@@ -182,23 +166,20 @@ class Outbox:
     def oldest(self) -> datetime | None:
         """When the oldest waiting capture was taken."""
         with self._mutex:
-            query = "SELECT facts FROM captures WHERE png IS NOT NULL ORDER BY seq LIMIT 1"
-            row = self._db.execute(query).fetchone()
-        return datetime.fromisoformat(json.loads(row[0])["captured_at"]) if row else None
+            row = self._db.execute(f"{_WAITING} > 0 ORDER BY seq LIMIT 1").fetchone()
+        return datetime.fromisoformat(json.loads(row[1])["captured_at"]) if row else None
 
-    def _room(self, size: int) -> list[tuple[int, int]]:
-        """Seq and size of what must go, oldest first, so that `size` bytes fit; what is on its way stays."""
-        over = self.waiting_bytes + size - self._max_bytes
-        if over <= 0 or self._full == "drop-newest":
-            return []
-        given_up: list[tuple[int, int]] = []
-        query = "SELECT seq, size FROM captures WHERE png IS NOT NULL AND seq > ? ORDER BY seq"
-        for row in self._db.execute(query, (self._taken,)):
-            given_up.append(row)
-            over -= row[1]
+    def _victims(self, seq: int, over: int) -> dict[int, int]:
+        """Seq and size of what goes to free `over` bytes: the oldest that are not on their way, or `seq` itself."""
+        query = "SELECT seq, size FROM captures WHERE png IS NOT NULL AND seq > ? AND seq <= ? ORDER BY seq"
+        victims: dict[int, int] = {}
+        for victim, size in self._db.execute(query, (self._taken if self._full == "drop-oldest" else seq - 1, seq)):
             if over <= 0:
-                return given_up
-        return []
+                return victims
+            if victim == seq:
+                return {seq: size}
+            victims[victim], over = size, over - size
+        return victims
 
     def _gap(self, seq: int, reason: str) -> None:
         """Write down, in the transaction under way, that `seq` will not be in the bucket, and why."""
@@ -212,9 +193,10 @@ class Outbox:
         try:
             return Capture.of(self.edge, self.camera, json.loads(facts), png)
         except ValueError:
-            with self._transaction():
+            with self._transaction() as db:
+                size = db.execute("SELECT size FROM captures WHERE seq = ?", (seq,)).fetchone()[0]
                 self._gap(seq, SPOILT)
-            self._count(-1, -len(png))
+            self._count(-1, -size)
             self._dropped(seq, SPOILT)
             return None
 
@@ -224,5 +206,4 @@ class Outbox:
 
     def _count(self, captures: int, size: int) -> None:
         with self._mutex:
-            self.waiting += captures
-            self.waiting_bytes += size
+            self.waiting, self.waiting_bytes = self.waiting + captures, self.waiting_bytes + size

@@ -110,8 +110,7 @@ class Publisher:
         except sqlite3.Error as error:
             return log.error("receipt not written", extra={"seq": receipt.seq, "reason": str(error)})
         if settled:
-            metric = metrics.stored if receipt.status == "stored" else metrics.quarantined
-            metric.labels(*self._names).inc()
+            (metrics.stored if receipt.status == "stored" else metrics.quarantined).labels(*self._names).inc()
         if settled and flight:
             del self._flights[receipt.seq]
             if receipt.tx in flight.copies:
@@ -144,12 +143,9 @@ class Publisher:
         for flight in self._flights.values():
             if flight.tx < self._horizon and now - flight.sent_at > patience * 2.0**flight.losses:
                 flight.losses, flight.resend = flight.losses + 1, flight.resend or "overtaken"
-        if self.link and self._flights and now > self._probe_at():
-            oldest = next(iter(self._flights.values()))
-            oldest.resend = oldest.resend or "probe"
-            self._silence += 1
-
-    def _probe_at(self) -> float:
+        if not self.link or not self._flights:
+            return
         oldest = next(iter(self._flights.values()))
         wait = max(self._smoothed + 4 * self._variance, PATIENCE) * 2.0 ** min(self._silence, 16)
-        return max(self._heard_at, oldest.sent_at) + min(wait, PROBE_MAX)
+        if now > max(self._heard_at, oldest.sent_at) + min(wait, PROBE_MAX):
+            self._silence, oldest.resend = self._silence + 1, oldest.resend or "probe"

@@ -7,6 +7,7 @@ from pydantic import Field
 
 import bus.settings
 from bus.topics import Name
+from detector.outbox import Policy
 
 
 class Settings(bus.settings.Settings):
@@ -29,6 +30,6 @@ class Settings(bus.settings.Settings):
     mode: Literal["every"] = "every"
     outbox: Path = Path("outbox.db")
     outbox_max_bytes: int = Field(2 * 10**9, ge=10**5)
-    outbox_full: Literal["drop-oldest", "drop-newest"] = "drop-oldest"
+    outbox_full: Policy = "drop-oldest"
     window: int = Field(64, ge=1, le=1000)
     qos: Literal["0", "1", "2"] = "1"

@@ -1,7 +1,7 @@
 """Run the processor: python -m processor."""
 
 import logging
-import sys
+from contextlib import closing, suppress
 
 import bus.log
 from bus import metrics
@@ -20,22 +20,20 @@ def main(settings: Settings) -> None:
     store = Store(settings, stop)
     topic = f"$share/{settings.group}/{CAPTURES}/#" if settings.group else f"{CAPTURES}/#"
     # The store may be away for hours: TCP tells whether the broker lives, and the broker holds what we do not read.
-    with Client(settings, settings.client_id, [topic], depth=settings.upload_threads, keepalive=0) as client:
-        metrics.serve(
-            settings.metrics_host, settings.metrics_port, lambda: store.trouble or ("" if client.up else "no broker")
-        )
+    with closing(Client(settings, settings.client_id, [topic], depth=settings.upload_threads, keepalive=0)) as client:
+        metrics.serve(settings, lambda: store.trouble or ("" if client.up else "no broker"))
         intake = Intake(client, store, settings.upload_threads, stop)
         log.info("starting", extra=settings.said())
-        try:
+        with suppress(StoppedError):
             store.check()
             log.info("ready", extra={"bucket": settings.bucket})
             intake.run()
-        except StoppedError:
-            pass
-    sys.exit(intake.failed)
+    if intake.error:
+        raise intake.error
 
 
 if __name__ == "__main__":
     chosen = Settings.load()
     bus.log.setup(chosen.log_level)
+    logging.getLogger("botocore").setLevel(logging.WARNING)
     main(chosen)

@@ -22,13 +22,13 @@ log = logging.getLogger(__name__)
 class Intake:
     """Takes messages from `client` and stores them by `threads` threads, until `stop` is set.
 
-    An error that nobody foresaw sets `stop` and makes `failed` true; what was not acknowledged comes again.
+    An error that nobody foresaw sets `stop` and stands in `error`; what was not acknowledged comes again.
     """
 
     def __init__(self, client: Client, store: Store, threads: int, stop: threading.Event) -> None:
         self._client, self._store, self._stop = client, store, stop
         self._pool, self._free = ThreadPoolExecutor(threads), threading.Semaphore(threads)
-        self.failed = False
+        self.error: BaseException | None = None
 
     def run(self) -> None:
         """Take in messages; blocks while every thread is busy, so that the broker holds the rest."""
@@ -42,10 +42,8 @@ class Intake:
 
     def _done(self, future: Future[None]) -> None:
         self._free.release()
-        error = future.exception()
-        if error and not isinstance(error, StoppedError):
-            log.critical("unforeseen", exc_info=error)
-            self.failed = True
+        if (error := future.exception()) and not isinstance(error, StoppedError):
+            self.error = error
             self._stop.set()
 
     def handle(self, message: Message) -> None:

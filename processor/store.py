@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
-from typing import TypeVar
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 import boto3
@@ -25,14 +25,9 @@ from processor.settings import Settings
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
-_PASSING = {
-    "SlowDown",
-    "RequestTimeout",
-    "Throttling",
-    "ThrottlingException",
-    "ConditionalRequestConflict",
-    "BadDigest",
-}
+NO, AWAY = "store says no", "store not there"
+
+_PASSING = {"BadDigest", "ConditionalRequestConflict", "RequestTimeout"}  # refusals that a second try may not meet
 
 
 class StoppedError(Exception):
@@ -43,12 +38,12 @@ class UnlikeError(Exception):
     """The key holds other bytes than those that were to be put."""
 
 
-def _says_no(error: BaseException) -> bool:
-    """Whether the store refuses us (credentials, bucket, rights), rather than failing or being away."""
+def _kind(error: BaseException | None) -> str:
+    """Whether the store refuses us (credentials, bucket, rights), or fails or is away."""
     if isinstance(error, ClientError):
         status = error.response["ResponseMetadata"].get("HTTPStatusCode", 500)
-        return status < 500 and status not in (408, 429) and error.response["Error"]["Code"] not in _PASSING
-    return not isinstance(error, HTTPClientError)
+        return AWAY if status >= 500 or status in (408, 429) or error.response["Error"]["Code"] in _PASSING else NO
+    return AWAY if isinstance(error, HTTPClientError) else NO
 
 
 class Store:
@@ -64,18 +59,15 @@ class Store:
 
     def _connect(self) -> None:
         """Make a client anew: credentials that were mended since are found only so."""
-        self._s3 = boto3.session.Session().client(
-            "s3",
-            endpoint_url=self._settings.s3_endpoint_url,
-            region_name=self._settings.s3_region,
-            config=Config(
-                connect_timeout=5,
-                read_timeout=30,
-                max_pool_connections=self._settings.upload_threads,
-                retries={"total_max_attempts": 1},  # we retry, and say so
-                s3={"addressing_style": "path"} if self._settings.s3_endpoint_url else {},
-            ),
+        endpoint, region = self._settings.s3_endpoint_url, self._settings.s3_region
+        config = Config(
+            connect_timeout=5,
+            read_timeout=30,
+            max_pool_connections=self._settings.upload_threads,
+            retries={"total_max_attempts": 1},  # we retry, and say so
+            s3={"addressing_style": "path"} if endpoint else {},
         )
+        self._s3: Any = boto3.session.Session().client("s3", endpoint_url=endpoint, region_name=region, config=config)
 
     def check(self) -> None:
         """Wait until the bucket is there and ours; make it if CREATE_BUCKET says so."""
@@ -104,22 +96,16 @@ class Store:
         return key
 
     def _put(self, key: str, body: bytes, kind: str, metadata: dict[str, str]) -> bool:
-        digest = hashlib.sha256(body).digest()
+        digest, place = hashlib.sha256(body).digest(), {"Bucket": self._bucket, "Key": key}
+        checksum = base64.b64encode(digest).decode()
+        content = {"Body": body, "ContentType": kind, "Metadata": metadata, "ChecksumSHA256": checksum}
         try:
-            self._s3.put_object(
-                Bucket=self._bucket,
-                Key=key,
-                Body=body,
-                ContentType=kind,
-                Metadata=metadata,
-                ChecksumSHA256=base64.b64encode(digest).decode(),
-                IfNoneMatch="*",
-            )
+            self._s3.put_object(**place, **content, IfNoneMatch="*")
             return True
         except ClientError as error:
             if error.response["Error"]["Code"] not in ("PreconditionFailed", "412"):
                 raise
-        there = self._s3.get_object(Bucket=self._bucket, Key=key)["Body"].read()
+        there = self._s3.get_object(**place)["Body"].read()
         if hashlib.sha256(there).digest() != digest:
             raise UnlikeError(key)
         return False
@@ -139,14 +125,10 @@ class Store:
         return result
 
     def _complain(self, state: RetryCallState) -> None:
-        error = state.outcome and state.outcome.exception()
-        if not error:
-            return
-        self.trouble = f"{'store says no' if _says_no(error) else 'store not there'}: {error}"
-        if _says_no(error):
-            log.error(
-                "store says no", extra={"bucket": self._bucket, "reason": str(error), "try": state.attempt_number}
-            )
+        error = state.outcome.exception() if state.outcome else None
+        kind = _kind(error)
+        self.trouble = f"{kind}: {error}"
+        facts = {"bucket": self._bucket, "reason": str(error), "try": state.attempt_number}
+        log.log(logging.ERROR if kind == NO else logging.WARNING, kind, extra=facts)
+        if kind == NO:
             self._connect()
-        else:
-            log.warning("store not there", extra={"reason": str(error), "try": state.attempt_number})
