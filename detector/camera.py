@@ -89,15 +89,17 @@ def _video(file: Path, detect_fps: float, stop: threading.Event) -> Iterator[Fra
 
 def _live(settings: Settings, stop: threading.Event) -> Iterator[Frame]:
     """The newest frame whenever one is due; a source that goes away is opened again, with back-off, for a while."""
-    seen_at, pause = 0.0, 1.0
+    seen_at, pause = float("-inf"), 1.0  # a camera that was never there is given up at once
     while not stop.is_set():
         wanted, newest = threading.Event(), queue.SimpleQueue[Frame | None]()
         threading.Thread(target=_drain, args=(_open(settings), wanted, newest, stop), daemon=True).start()
+        wanted.set()
         with suppress(queue.Empty):
-            while not stop.is_set() and (wanted.set() or (frame := newest.get(timeout=STALL))):
+            while (frame := newest.get(timeout=STALL)) and not stop.is_set():
                 seen_at, pause = time.monotonic(), 1.0
                 yield frame
                 stop.wait(seen_at + 1 / settings.detect_fps - time.monotonic())
+                wanted.set()
         if time.monotonic() - seen_at > settings.camera_give_up:
             raise SourceError(
                 f"SOURCE: {masked(settings.source)} gives no frames: is it plugged in, allowed, not in use?"

@@ -55,10 +55,8 @@ class Link:
     async def _end(self) -> None:
         self._server.close()
         await self._reset()
-        others = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in others:
-            task.cancel()
-        await asyncio.gather(*others, return_exceptions=True)
+        if others := asyncio.all_tasks() - {asyncio.current_task()}:
+            await asyncio.wait(others, timeout=2)
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._ends.add(writer)
@@ -68,10 +66,11 @@ class Link:
             far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self.target)
             self._ends.add(far_writer)
             try:
-                await asyncio.wait(
-                    [asyncio.create_task(self._pass(*way)) for way in ((reader, far_writer), (far_reader, writer))],
-                    return_when=asyncio.FIRST_COMPLETED,
-                )
+                ways = ((reader, far_writer), (far_reader, writer))
+                passing = [asyncio.create_task(self._pass(*way)) for way in ways]
+                await asyncio.wait(passing, return_when=asyncio.FIRST_COMPLETED)
+                for task in passing:
+                    task.cancel()
             finally:
                 self._ends.discard(far_writer)
                 far_writer.transport.abort()
@@ -91,13 +90,17 @@ class Link:
                 await asyncio.sleep(max(due - self._loop.time(), 0))
                 while self.hole:
                     await asyncio.sleep(0.05)
-                writer.write(data)
-                await writer.drain()
+                with suppress(OSError):
+                    writer.write(data)
+                    await writer.drain()
 
         delivery = asyncio.create_task(deliver())
-        with suppress(OSError):
+        try:
             while data := await reader.read(_CHUNK):
                 if self.rate:
                     await asyncio.sleep(len(data) / self.rate)
                 await pipe.put((self._loop.time() + self.delay, data))
-        delivery.cancel()
+        except OSError:
+            pass  # the far end is gone; so is this way
+        finally:
+            delivery.cancel()

@@ -230,7 +230,7 @@ class Stack:
         ports += ["-s3.port.iceberg=0", "-s3.port.lance=0", "-admin.ui=false"]
         options = ["-dir=data", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-s3.config=users.json"]
         options += ["-s3.autoCreateBucket=false", "-master.telemetry=false"]
-        return [f"{sysconfig.get_path('scripts')}/weed", "mini", *options, *ports]
+        return [f"{sysconfig.get_path('scripts')}/weed", "-logdir=.", "mini", *options, *ports]
 
 
 def _die_with_parent() -> None:

@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 import boto3
 from botocore.client import Config
-from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
+from botocore.exceptions import BotoCoreError, ClientError, ConnectionError, HTTPClientError, IncompleteReadError
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_when_event_set
 from tenacity.nap import sleep_using_event
 from tenacity.wait import wait_exponential_jitter
@@ -43,7 +43,7 @@ def _kind(error: BaseException | None) -> str:
     if isinstance(error, ClientError):
         status = error.response["ResponseMetadata"].get("HTTPStatusCode", 500)
         return AWAY if status >= 500 or status in (408, 429) or error.response["Error"]["Code"] in _PASSING else NO
-    return AWAY if isinstance(error, HTTPClientError) else NO
+    return AWAY if isinstance(error, (ConnectionError, HTTPClientError, IncompleteReadError)) else NO
 
 
 class Store:

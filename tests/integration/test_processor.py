@@ -1,0 +1,229 @@
+"""The processor as a process, between a real cloud broker and a real store."""
+
+import hashlib
+import json
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from bus.capture import Capture
+from bus.message import Message
+from bus.receipt import Receipt
+from local.link import Link
+from local.stack import BUCKET, Stack
+from tests.integration.peer import Peer, until
+from tests.unit.pictures import png
+
+
+def capture(seq: int, size: int = 0) -> Capture:
+    picture = png(filler=bytes(size) + str(seq).encode())
+    return Capture(
+        edge="edge-1",
+        camera="door",
+        seq=seq,
+        captured_at=datetime.now(UTC),
+        box=(1, 2, 3, 4),
+        frame=(640, 480),
+        score=0.9,
+        quality=0.5,
+        visit="v-1",
+        shot=1,
+        png=picture,
+        sha256=hashlib.sha256(picture).hexdigest(),
+    )
+
+
+class Cloud(Stack):
+    """Cloud broker, store and processor, with this test in the place of edge-1."""
+
+    def peer(self) -> Peer:
+        return Peer(self.ports["cloud"], self.bundle("edge-1"), topics=("stored/edge-1/#",))
+
+    def keys_below(self, prefix: str) -> list[str]:
+        return [item["Key"] for item in self.s3().list_objects_v2(Bucket=BUCKET, Prefix=prefix).get("Contents", ())]
+
+    def quarantined(self, payload: bytes) -> dict[str, str]:
+        """The metadata of a payload in quarantine, or nothing."""
+        name = hashlib.sha256(payload).hexdigest()
+        keys = [key for key in self.keys_below("quarantine/") if name in key]
+        return self.s3().head_object(Bucket=BUCKET, Key=keys[0])["Metadata"] if keys else {}  # type: ignore[no-any-return]
+
+    def ready(self) -> str:
+        """What /readyz says."""
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.ports['processor-metrics']}/readyz") as page:
+                return str(page.read().decode())
+        except urllib.error.HTTPError as error:
+            return error.read().decode()
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
+    with Cloud(tmp_path_factory.mktemp("cloud")) as cloud:
+        cloud.start("store", "cloud-broker", "processor")
+        yield cloud
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Iterator[Cloud]:
+    """A cloud for a test that breaks it; nothing is started yet."""
+    with Cloud(tmp_path) as cloud:
+        yield cloud
+
+
+def receipts(edge: Peer) -> list[Receipt]:
+    return [Receipt.from_message(message) for message in edge.got]
+
+
+def test_a_capture_is_stored_with_its_facts_and_answered(shared: Cloud) -> None:
+    face = capture(1)
+    with shared.peer() as edge:
+        edge.say(face.to_message(77))
+        until(lambda: edge.got)
+    got = shared.s3().get_object(Bucket=BUCKET, Key=face.key)
+    assert got["Body"].read() == face.png
+    assert got["ContentType"] == "image/png"
+    assert got["Metadata"] == {"edge": "edge-1", "camera": "door", **face.facts()}
+    (receipt,) = receipts(edge)
+    assert (receipt.seq, receipt.sha256, receipt.tx) == (1, face.sha256, 77)
+    assert (receipt.status, receipt.key) == ("stored", face.key)
+
+
+def test_a_second_copy_is_absorbed_and_answered(shared: Cloud) -> None:
+    face = capture(2)
+    before = shared.metric("processor", "facebridge_absorbed_total")
+    with shared.peer() as edge:
+        for tx in (1, 2, 3):
+            edge.say(face.to_message(tx))
+        until(lambda: len(edge.got) == 3)
+    assert {(receipt.status, receipt.tx) for receipt in receipts(edge)} == {("stored", tx) for tx in (1, 2, 3)}
+    assert shared.metric("processor", "facebridge_absorbed_total") == before + 2
+    versions = [key for key in shared.keys_below("faces/") if key.endswith("-000000002.png")]
+    assert versions == [face.key]
+
+
+def test_a_key_that_holds_other_bytes_is_not_overwritten(shared: Cloud) -> None:
+    face = capture(3)
+    shared.s3().put_object(Bucket=BUCKET, Key=face.key, Body=b"somebody else's")
+    with shared.peer() as edge:
+        edge.say(face.to_message(1))
+        until(lambda: edge.got)
+    assert receipts(edge)[0].status == "quarantined"
+    assert shared.s3().get_object(Bucket=BUCKET, Key=face.key)["Body"].read() == b"somebody else's"
+    assert shared.quarantined(face.png)["reason"].startswith("key")
+
+
+SOUND = capture(50).to_message(5)
+LARGE = png(filler=bytes(20_000_000))
+BAD = {
+    "not a PNG": (replace(SOUND, payload=b"GIF89a"), "png"),
+    "a truncated PNG": (replace(SOUND, payload=SOUND.payload[:-5]), "png"),
+    "nothing": (replace(SOUND, payload=b""), "png"),
+    "a wrong hash": (replace(SOUND, payload=png(filler=b"other")), "sha256"),
+    "no facts": (replace(SOUND, payload=png(filler=b"no facts"), properties=()), "tx"),
+    "no content type": (replace(SOUND, payload=png(filler=b"no type"), content_type=""), "content type"),
+    "a seq that is no number": (
+        Message(SOUND.topic, png(filler=b"seq"), "image/png", (("seq", "x"), *SOUND.properties[1:])),
+        "seq",
+    ),
+    "20 MB": (replace(SOUND, payload=LARGE), "png"),
+    "a camera above": (Message("face-detector/edge-1/../x", b"up"), "topic"),
+    "a camera with spaces": (Message("face-detector/edge-1/a b\u00e4", b"spaces"), "camera"),
+    "a camera of 2,000 letters": (Message("face-detector/edge-1/" + "x" * 2000, b"long"), "camera"),
+    "no camera": (Message("face-detector/edge-1", b"none"), "topic"),
+}
+
+
+@pytest.mark.parametrize("what", BAD)
+def test_a_bad_message_is_put_away_and_holds_up_nobody(shared: Cloud, what: str) -> None:
+    bad, field = BAD[what]
+    neighbour = capture(100 + list(BAD).index(what))
+    with shared.peer() as edge:
+        edge.say(bad)
+        edge.say(neighbour.to_message(1))
+        until(lambda: neighbour.seq in [receipt.seq for receipt in receipts(edge)])
+        metadata = until(lambda: shared.quarantined(bad.payload))
+    assert metadata["reason"].startswith(field)
+    assert neighbour.key in shared.keys_below("faces/")
+    assert shared.ended("processor") is None
+
+
+def test_a_quarantined_capture_gets_a_receipt_that_says_so(shared: Cloud) -> None:
+    bad = replace(capture(200).to_message(9), payload=b"no png")
+    with shared.peer() as edge:
+        edge.say(bad)
+        until(lambda: edge.got)
+    (receipt,) = receipts(edge)
+    assert (receipt.seq, receipt.tx, receipt.status) == (200, 9, "quarantined")
+    assert receipt.key.startswith("quarantine/edge-1/door/")
+    assert receipt.reason.startswith("png")
+
+
+def test_a_store_that_was_away_is_waited_for(own: Cloud) -> None:
+    own.start("store", "cloud-broker", "processor")
+    own.kill("store")
+    faces = [capture(seq, 5000) for seq in range(1, 41)]
+    with own.peer() as edge:
+        for face in faces:
+            edge.say(face.to_message(face.seq))
+        until(lambda: "store not there" in own.ready())
+        assert edge.got == []
+        own.start("store")
+        until(lambda: len({receipt.seq for receipt in receipts(edge)}) == 40, 40)
+        until(lambda: own.ready() == "ok\n")
+    assert sorted(own.keys_below("faces/")) == sorted(face.key for face in faces)
+
+
+def test_a_store_that_says_no_is_said_loudly_and_heals(own: Cloud) -> None:
+    own.start("store", "cloud-broker", "processor")
+    own.stop("store")
+    right = own.keys["AWS_SECRET_ACCESS_KEY"]
+    own.keys["AWS_SECRET_ACCESS_KEY"] = "another"
+    own.start("store")
+    with own.peer() as edge:
+        edge.say(capture(1).to_message(1))
+        until(lambda: "store says no" in own.ready())
+        assert edge.got == []
+        own.stop("store")
+        own.keys["AWS_SECRET_ACCESS_KEY"] = right
+        own.start("store")
+        until(lambda: edge.got, 40)
+    lines = [json.loads(line) for line in (own.folder / "processor" / "log").read_text().splitlines()]
+    refusals = [line for line in lines if line["event"] == "store says no"]
+    assert refusals[0]["level"] == "ERROR"
+    assert right not in (own.folder / "processor" / "log").read_text()
+
+
+def test_a_missing_bucket_is_waited_for(own: Cloud) -> None:
+    own.start("store", "cloud-broker", "processor")
+    own.s3().delete_bucket(Bucket=BUCKET)
+    with own.peer() as edge:
+        edge.say(capture(1).to_message(1))
+        until(lambda: "NoSuchBucket" in own.ready())
+        assert edge.got == []
+        own.s3().create_bucket(Bucket=BUCKET)
+        until(lambda: edge.got, 40)
+
+
+def test_killed_between_put_and_receipt_stores_once(own: Cloud) -> None:
+    own.start("store", "cloud-broker")
+    face = capture(1)
+    with Link(own.ports["s3"]) as link:
+        own.set("processor", "S3_ENDPOINT_URL", f"http://127.0.0.1:{link.port}")
+        own.start("processor")
+        with own.peer() as edge:
+            link.delay = 2  # the put arrives, its answer is on the way
+            edge.say(face.to_message(1))
+            until(lambda: own.keys_below("faces/"))
+            own.kill("processor")
+            assert edge.got == []
+            link.delay = 0
+            own.start("processor")
+            until(lambda: edge.got)
+    assert own.keys_below("faces/") == [face.key]
+    assert own.metric("processor", "facebridge_absorbed_total") == 1
