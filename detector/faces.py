@@ -58,8 +58,9 @@ class Faces:
         """The faces in a BGR picture (h x w x 3, uint8) that are at least `min_face` pixels wide, best first."""
         height, width = picture.shape[:2]
         scale = min(1.0, self._width / width)
-        small = cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA) if scale < 1 else picture
-        self._net.setInputSize((small.shape[1], small.shape[0]))
+        size = (max(round(width * scale), 1), max(round(height * scale), 1))
+        small = cv2.resize(picture, size, interpolation=cv2.INTER_AREA) if scale < 1 else picture
+        self._net.setInputSize(size)
         rows = self._net.detect(small)[1]
         faces = []
         for row in () if rows is None else rows / np.r_[np.full(14, scale), 1.0]:

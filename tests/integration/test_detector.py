@@ -1,0 +1,223 @@
+"""The detector as a process: real faces, its outbox over a kill, and one clear line for everything wrong."""
+
+import importlib.util
+import os
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from cv2.typing import MatLike
+
+from bus.capture import Capture
+from detector.faces import Faces, ModelError, crop, model_path
+from local.stack import ROOT, Stack
+from tests.integration.peer import Peer, until
+
+
+def portrait(package: str, name: str) -> MatLike:
+    """A public-domain portrait that a package carries."""
+    spec = importlib.util.find_spec(package)
+    assert spec
+    (file,) = Path(str(spec.origin)).parent.rglob(name)
+    picture = cv2.imread(str(file))
+    assert picture is not None
+    return picture
+
+
+@pytest.fixture(scope="module")
+def people() -> tuple[MatLike, MatLike]:
+    return portrait("skimage", "astronaut.png"), portrait("matplotlib", "grace_hopper.jpg")[:512]
+
+
+@pytest.fixture(scope="module")
+def pictures(people: tuple[MatLike, MatLike], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a picture of two people, one of nobody and one that is none."""
+    folder = tmp_path_factory.mktemp("pictures")
+    cv2.imwrite(str(folder / "1.png"), np.hstack(people))
+    cv2.imwrite(str(folder / "2.jpg"), portrait("skimage", "coffee.png"))
+    (folder / "3.png").write_bytes(b"no picture")
+    return folder
+
+
+@pytest.fixture
+def stack(tmp_path: Path) -> Iterator[Stack]:
+    with Stack(tmp_path / "run") as stack:
+        yield stack
+
+
+def run(tmp_path: Path, **env: object) -> subprocess.CompletedProcess[str]:
+    """A detector by itself, with a broker that is not there, until it ends."""
+    settings = {"EDGE": "edge-1", "OUTBOX": tmp_path / "outbox.db", "BROKER_PORT": 1, "SOURCE": tmp_path, **env}
+    base = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
+    return subprocess.run(
+        [sys.executable, "-m", "detector"],
+        env=base | {name: str(value) for name, value in settings.items()},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+
+
+def ledger(outbox: Path) -> tuple[int, int]:
+    """How many captures an outbox has taken, and how many wait in it."""
+    with closing(sqlite3.connect(outbox)) as db:
+        (captured,) = db.execute("SELECT last_seq FROM outbox").fetchone()
+        (waiting,) = db.execute("SELECT count(*) FROM captures WHERE png IS NOT NULL").fetchone()
+    return captured, waiting
+
+
+def test_real_faces_are_found_where_they_are(people: tuple[MatLike, MatLike]) -> None:
+    faces = Faces(model_path(None))
+    both = np.hstack(people)
+    found = sorted(face.box for face in faces.find(both))
+    assert len(found) == 2
+    for (x, y, w, h), (cx, cy) in zip(found, [(224, 118), (512 + 265, 200)], strict=True):
+        assert x < cx < x + w
+        assert y < cy < y + h
+        assert 60 < w < 250
+    assert faces.find(portrait("skimage", "coffee.png")) == []
+
+
+@pytest.mark.parametrize("size", [(1, 1), (3, 2000), (2000, 3), (17, 33)])
+def test_pictures_of_any_size_are_looked_at(size: tuple[int, int]) -> None:
+    assert Faces(model_path(None)).find(np.zeros((*size, 3), np.uint8)) == []
+
+
+def test_a_face_at_the_edge_stays_inside_the_frame(people: tuple[MatLike, MatLike]) -> None:
+    faces = Faces(model_path(None), score=0.3, min_face=8)
+    for cut in range(150, 260, 10):
+        half = people[0][:, cut:]
+        for face in faces.find(half):
+            x, y, w, h = face.box
+            assert x >= 0
+            assert y >= 0
+            assert x + w <= half.shape[1]
+            assert y + h <= half.shape[0]
+            assert crop(half, face.box, 0.35).startswith(b"\x89PNG")
+
+
+def test_a_crop_has_its_margin_and_is_lossless(people: tuple[MatLike, MatLike]) -> None:
+    png = crop(people[0], (180, 60, 100, 120), 0.5)
+    decoded = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR)
+    assert (decoded == people[0][0:240, 130:330]).all()
+
+
+def test_a_wrong_model_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="no file"):
+        model_path(tmp_path / "none.onnx")
+    (tmp_path / "bad.onnx").write_bytes(b"not a model")
+    with pytest.raises(ModelError, match="no YuNet model"):
+        Faces(model_path(tmp_path / "bad.onnx"))
+
+
+def test_a_folder_becomes_captures(stack: Stack, pictures: Path) -> None:
+    stack.set("detector", "SOURCE", str(pictures))
+    stack.start("edge-broker")
+    with Peer(stack.ports["edge"], topics=("face-detector/#",)) as here:
+        stack.start("detector")
+        until(lambda: len(here.got) == 2)
+    assert ledger(stack.outbox) == (2, 2)
+    captures = [Capture.from_message(message)[0] for message in here.got]
+    assert sorted(capture.seq for capture in captures) == [1, 2]
+    for capture in captures:
+        assert capture.frame == (1024, 512)
+        assert cv2.imdecode(np.frombuffer(capture.png, np.uint8), cv2.IMREAD_COLOR).shape[1] > capture.box[2]
+
+
+def test_what_is_committed_survives_a_kill(stack: Stack, pictures: Path) -> None:
+    stack.set("detector", "SOURCE", str(pictures))
+    stack.set("detector", "LOOP", "1")
+    stack.start("edge-broker", "detector")
+    for round_ in range(1, 6):
+        until(lambda round_=round_: ledger(stack.outbox)[0] >= 10 * round_)
+        stack.kill("detector")
+        captured, waiting = ledger(stack.outbox)
+        with closing(sqlite3.connect(stack.outbox)) as db:
+            assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+            rows = db.execute("SELECT seq FROM captures WHERE png IS NOT NULL ORDER BY seq").fetchall()
+        assert captured == waiting
+        assert rows == [(seq,) for seq in range(1, captured + 1)]
+        said = (stack.folder / "detector" / "log").read_text().count('"event": "captured"')
+        assert said <= captured <= said + round_  # a kill may come between the commit and the line about it
+        stack.start("detector")
+
+
+def test_a_stopped_detector_ends_at_once_and_keeps_what_waits(stack: Stack, pictures: Path) -> None:
+    stack.set("detector", "SOURCE", str(pictures))
+    stack.start("edge-broker", "detector")
+    until(lambda: ledger(stack.outbox) == (2, 2))
+    for number in (signal.SIGTERM, signal.SIGINT):
+        began = time.monotonic()
+        pid = stack.pid("detector")
+        stack.stop("detector", number=number)
+        assert time.monotonic() - began < 5
+        assert not Path(f"/proc/{pid}").exists()
+        stack.start("detector")
+    assert ledger(stack.outbox)[1] >= 2
+
+
+@pytest.mark.parametrize(
+    ("env", "says"),
+    [
+        ({"EDGE": ""}, "EDGE: "),
+        ({"EDGE": "../x"}, "EDGE: "),
+        ({"CAMERA": "a/b"}, "CAMERA: "),
+        ({"SCORE": "2"}, "SCORE: "),
+        ({"DETECT_FPS": "0"}, "DETECT_FPS: "),
+        ({"BROKER_PORT": "70000"}, "BROKER_PORT: "),
+        ({"OUTBOX_FULL": "explode"}, "OUTBOX_FULL: "),
+        ({"QOS": "3"}, "QOS: "),
+        ({"SOURCE": "/nowhere/at/all"}, "SOURCE: "),
+        ({"SOURCE": "/dev/video99"}, "SOURCE: "),
+        ({"SOURCE": "rtsp://user:secret@127.0.0.1:1/x"}, "SOURCE: "),
+        ({"SOURCE": __file__}, "SOURCE: "),
+        ({"MODEL": "/nowhere.onnx"}, "MODEL: "),
+        ({"MODEL": __file__}, "MODEL: "),
+        ({"OUTBOX": "/proc/outbox.db"}, "OUTBOX: "),
+        ({"TLS_CA": __file__}, "TLS_CA: "),
+        ({"TLS_CA": __file__, "TLS_CERT": __file__, "TLS_KEY": "/nowhere"}, "TLS_KEY: "),
+        ({"TLS_CA": __file__, "TLS_CERT": __file__, "TLS_KEY": __file__}, "TLS_CERT: "),
+    ],
+)
+def test_what_is_wrong_is_said_in_one_line(tmp_path: Path, env: dict[str, str], says: str) -> None:
+    ended = run(tmp_path, **env)
+    assert ended.returncode not in (0, -signal.SIGKILL)
+    plain = [line for line in ended.stderr.splitlines() if not line.startswith("{")]
+    assert len(plain) == 1, ended.stderr
+    assert plain[0].startswith(says)
+    assert "secret" not in ended.stderr
+
+
+def test_a_folder_without_pictures_is_said(tmp_path: Path) -> None:
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    assert "holds no picture" in run(tmp_path, SOURCE=empty).stderr
+
+
+def test_a_taken_port_is_said(tmp_path: Path, pictures: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        ended = run(tmp_path, METRICS_PORT=port, SOURCE=pictures)
+    assert ended.returncode == 1
+    assert f"METRICS_PORT: cannot listen on 127.0.0.1:{port}" in ended.stderr
+
+
+def test_a_second_detector_on_the_same_outbox_is_said(stack: Stack, pictures: Path, tmp_path: Path) -> None:
+    stack.set("detector", "SOURCE", str(pictures))
+    stack.start("edge-broker", "detector")
+    ended = run(tmp_path, OUTBOX=stack.outbox, SOURCE=pictures)
+    assert ended.returncode == 1
+    assert "in use by another detector" in ended.stderr
+    assert stack.ended("detector") is None
