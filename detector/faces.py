@@ -63,7 +63,7 @@ class Faces:
         self._net.setInputSize(size)
         rows = self._net.detect(small)[1]
         faces = []
-        for row in () if rows is None else rows / np.r_[np.full(14, scale), 1.0]:
+        for row in () if rows is None else rows[np.isfinite(rows).all(axis=1)] / np.r_[np.full(14, scale), 1.0]:
             x, y = max(int(row[0]), 0), max(int(row[1]), 0)
             w, h = min(int(row[0] + row[2]), width) - x, min(int(row[1] + row[3]), height) - y
             if w >= self._min_face and h > 0:
