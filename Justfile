@@ -36,6 +36,14 @@ default:
 @test *ARGS:
     {{ with_mosquitto }} exec python -m pytest "$@"
 
+# Run the detector's tests with OpenCV 5 in place of 4
+[group('develop')]
+@test-opencv5:
+    [ -x .tools/opencv5/bin/python ] || uv venv --quiet .tools/opencv5
+    uv pip sync --quiet --python .tools/opencv5 --require-hashes requirements/dev.txt
+    uv pip install --quiet --python .tools/opencv5 --require-hashes --no-deps -r requirements/opencv5.txt
+    {{ with_mosquitto }} exec .tools/opencv5/bin/python -m pytest tests/integration/test_detector.py tests/integration/test_sample.py
+
 # Check style, types, locks and the size of the clients
 [group('develop')]
 @check:
@@ -53,7 +61,7 @@ default:
 # Bring the locks in line with pyproject.toml; --upgrade takes the newest versions too
 [group('develop')]
 @lock *OPTIONS:
-    for group in detector logger processor dev tools; do \
+    for group in detector logger processor dev opencv5 tools; do \
         uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
             --group $group --output-file {{ quote(locks) }}/$group.txt "$@"; \
     done

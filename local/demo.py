@@ -51,8 +51,10 @@ def run(source: str | None, keep: bool) -> Findings:
     """One demo in its folder; one that was interrupted on the same source is gone on with."""
     live = bool(source) and ("://" in str(source) or str(source).startswith("/dev/"))
     if not source:
-        console.print("making the sample clip, once ...", style="dim") if not sample.made() else None
-        place = str(sample.make(ROOT / ".run" / "sample").video)
+        clip = sample.clip(ROOT / ".run" / "sample")
+        if not clip.video.exists():
+            console.print("making the sample clip, once", style="dim")
+        place = str(sample.make(clip.video.parent).video)
     else:
         place = source if live else str(Path(os.environ.get("INVOKED_FROM", ".")).joinpath(source).resolve())
     unfinished = FOLDER / "unfinished"

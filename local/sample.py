@@ -1,0 +1,238 @@
+"""The sample camera: a clip of people who come and go, made from public-domain pictures that ride in packages.
+
+The portraits are of Eileen Collins (NASA, in scikit-image) and Grace Hopper (US Navy, in matplotlib); wall and pictures
+on it are scikit-image's. The packages are not imported. What is true of the clip stands beside it as JSON.
+"""
+
+import argparse
+import importlib.util
+import json
+import os
+from dataclasses import asdict, dataclass
+from functools import cache
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from cv2.typing import MatLike
+
+from detector.faces import Faces, model_path
+
+_PORTRAITS = (("skimage", "astronaut.png"), ("matplotlib", "grace_hopper.jpg"))
+
+
+@dataclass(frozen=True)
+class Visit:
+    """One person crossing the picture, from `start` for `seconds`.
+
+    `person` 0 and 1 are the portraits, 2 and 3 the same mirrored in other clothes. `path` is where the middle of the
+    face begins and ends, as a share of the frame's width (below 0 or above 1: outside); `face` how wide it is there, as
+    a share too. `light` is 0 to 1, `blur` the length of the motion's smear in pixels of a frame 640 wide.
+    """
+
+    start: float
+    seconds: float
+    person: int
+    path: tuple[float, float]
+    face: tuple[float, float]
+    light: float = 1
+    blur: int = 0
+
+    def width(self, at: float) -> float:
+        """How wide the face is at a time."""
+        return float(np.interp((at - self.start) / self.seconds, (0, 1), self.face))
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A clip: its size in pixels, its frames per second, its length in seconds, who comes, the pictures on the wall.
+
+    `decoys` are file, x, y, w as shares of the frame's width.
+    """
+
+    visits: tuple[Visit, ...]
+    width: int = 640
+    height: int = 480
+    fps: int = 15
+    seconds: float = 22
+    decoys: tuple[tuple[str, float, float, float], ...] = (
+        ("chelsea.png", 0.08, 0.08, 0.2),
+        ("coffee.png", 0.7, 0.1, 0.2),
+    )
+
+
+SCENE = Scene(
+    visits=(
+        Visit(0.5, 7, 0, (0.32, 0.45), (0.1, 0.24)),  # comes nearer
+        Visit(4, 4, 1, (1.2, -0.2), (0.13, 0.13)),  # walks through behind
+        Visit(9, 1.8, 2, (-0.15, 1.15), (0.17, 0.17), blur=9),  # in a hurry
+        Visit(11, 4, 3, (0.85, 0.6), (0.075, 0.085)),  # far away
+        Visit(14.5, 4, 0, (1.15, 0.4), (0.18, 0.2)),  # is back
+        Visit(18, 3.5, 1, (-0.1, 0.6), (0.16, 0.19), light=0.5),  # in the dark
+    )
+)
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A video (MJPG in AVI) and its truth.
+
+    The truth holds fps, size, seed, `decoys` (boxes) and `visits`: for each its person and its frames, each as number,
+    x, y, w, h of the face in pixels (also beyond the frame) and the share of it that can be seen.
+    """
+
+    video: Path
+    truth: Path
+
+
+@dataclass(frozen=True)
+class _Person:
+    picture: MatLike  # h x w x 3, uint8
+    alpha: MatLike  # h x w, 0 to 1
+    box: tuple[int, int, int, int]
+
+
+def clip(folder: Path, seed: int = 7, scene: Scene = SCENE) -> Clip:
+    """Where the clip of a scene and seed is, or will be; this file's text is part of the name."""
+    version = sha256(Path(__file__).read_bytes() + json.dumps([seed, asdict(scene)]).encode()).hexdigest()[:8]
+    return Clip(folder / f"clip-{seed}-{version}.avi", folder / f"clip-{seed}-{version}.json")
+
+
+def make(folder: Path, seed: int = 7, scene: Scene = SCENE) -> Clip:
+    """Make the clip if it is not there yet: the same seed and scene give the same pictures. Raises OSError."""
+    made = clip(folder, seed, scene)
+    if made.video.exists() and made.truth.exists():
+        return made
+    folder.mkdir(parents=True, exist_ok=True)
+    fresh = folder / f".{made.video.name}"
+    writer = cv2.VideoWriter(str(fresh), cv2.VideoWriter.fourcc(*"MJPG"), scene.fps, (scene.width, scene.height))
+    if not writer.isOpened():
+        raise OSError(f"cannot write a video to {fresh}")
+    random = np.random.default_rng(seed)
+    grain = random.normal(0, 5, (2 * scene.height, 2 * scene.width, 3)).astype(np.float32)  # of a sensor
+    wall, decoys = _wall(scene)
+    frames: list[list[list[float]]] = [[] for _ in scene.visits]
+    for number in range(int(scene.seconds * scene.fps)):
+        picture, sights = _frame(scene, wall, number / scene.fps)
+        down, right = random.integers(scene.height), random.integers(scene.width)
+        picture += grain[down : down + scene.height, right : right + scene.width]
+        writer.write(np.clip(picture, 0, 255).astype(np.uint8))
+        for visit, sight in sights.items():
+            frames[visit].append([number, *sight])
+    writer.release()
+    people = [
+        {"visit": visit, "person": scene.visits[visit].person, "frames": sights} for visit, sights in enumerate(frames)
+    ]
+    truth = {"fps": scene.fps, "size": [scene.width, scene.height], "seed": seed, "decoys": decoys, "visits": people}
+    made.truth.write_text(json.dumps(truth))
+    os.replace(fresh, made.video)
+    return made
+
+
+def _frame(scene: Scene, wall: MatLike, at: float) -> tuple[MatLike, dict[int, list[float]]]:
+    """The picture at a time, and where each visit's face is in it."""
+    picture = wall * np.float32(1 + 0.04 * np.sin(at))  # the light of a room is never still
+    owner = np.full(picture.shape[:2], -1)
+    boxes: dict[int, tuple[float, float, float, float]] = {}
+    present = [number for number, visit in enumerate(scene.visits) if 0 <= at - visit.start < visit.seconds]
+    for number in sorted(present, key=lambda number: scene.visits[number].width(at)):  # the nearer ones in front
+        boxes[number] = _stand(scene.visits[number], number, at, picture, owner)
+    sights: dict[int, list[float]] = {}
+    for number, (x, y, w, h) in boxes.items():
+        inside = owner[max(int(y), 0) : max(int(y + h), 0), max(int(x), 0) : max(int(x + w), 0)]
+        sights[number] = [
+            *(round(side, 1) for side in (x, y, w, h)),
+            round(float((inside == number).sum() / (w * h)), 2),
+        ]
+    return picture, sights
+
+
+def _stand(visit: Visit, number: int, at: float, picture: MatLike, owner: MatLike) -> tuple[float, float, float, float]:
+    """Put the person of a visit into the picture, cut off by its lower edge; the box of the face."""
+    person, (height, width) = _person(visit.person), picture.shape[:2]
+    middle = width * np.interp((at - visit.start) / visit.seconds, (0, 1), visit.path)
+    x, y, w, h = person.box
+    scale = width * visit.width(at) / w
+    bob = width * 0.006 * np.sin(at * 9 + number)
+    turn = 6 * np.sin(at * 1.7 + number)  # degrees
+    way = cv2.getRotationMatrix2D((x + w / 2, y + h / 2), turn, scale)
+    below = (person.picture.shape[0] * 0.97 - y - h / 2) * scale  # from the face to the end of the portrait
+    way[:, 2] += (middle - x - w / 2, max(height - below, height * 0.4) + bob - y - h / 2)
+    face = way @ (x + w / 2, y + h / 2, 1)
+    size = (width, height)
+    body: MatLike = cv2.warpAffine(person.picture, way, size, flags=cv2.INTER_AREA).astype(np.float32) * visit.light
+    alpha = cv2.warpAffine(person.alpha, way, size, flags=cv2.INTER_AREA)
+    if smear := round(visit.blur * width / 640):
+        kernel = np.full((1, smear), 1 / smear)
+        body, alpha = cv2.filter2D(body, -1, kernel), cv2.filter2D(alpha, -1, kernel)
+    picture *= 1 - alpha[..., None]
+    picture += body * alpha[..., None]
+    owner[alpha > 0.5] = number
+    return face[0] - w * scale / 2, face[1] - h * scale / 2, w * scale, h * scale
+
+
+def _wall(scene: Scene) -> tuple[MatLike, list[list[int]]]:
+    """A wall with pictures on it, and where they are; one of them is a cat that looks at the camera."""
+    wall = cv2.resize(_picture("skimage", "brick.png"), (scene.width, scene.height)).astype(np.float32) * np.float32(
+        0.8
+    )
+    boxes = []
+    for name, x, y, w in scene.decoys:
+        poster = _picture("skimage", name)
+        left, top, wide = (round(share * scene.width) for share in (x, y, w))
+        tall = round(wide * poster.shape[0] / poster.shape[1])
+        wall[top - 4 : top + tall + 4, left - 4 : left + wide + 4] = 30
+        wall[top : top + tall, left : left + wide] = cv2.resize(poster, (wide, tall), interpolation=cv2.INTER_AREA)
+        boxes.append([left, top, wide, tall])
+    return wall, boxes
+
+
+@cache
+def _person(number: int) -> _Person:
+    """A person cut out of a portrait (GrabCut: Rother et al. 2004, doi:10.1145/1015706.1015720)."""
+    picture = _picture(*_PORTRAITS[number % 2])[:512]
+    x, y, w, h = Faces(model_path(None)).find(picture)[0].box
+    middle, shoulders = x + w / 2, y + 1.35 * h
+    rows, columns = np.mgrid[: picture.shape[0], : picture.shape[1]]
+    head = ((columns - middle) / (1.05 * w)) ** 2 + ((rows - y - 0.4 * h) / (0.95 * h)) ** 2 < 1
+    aside = abs(columns - middle) / w
+    torso = (rows > shoulders) & (aside < np.minimum(0.9 + 1.2 * (rows - shoulders) / h, 2.2))
+    neck = (rows > y + 0.8 * h) & (aside < 0.6)
+    mask = np.where(head | torso | neck, cv2.GC_PR_FGD, cv2.GC_BGD).astype(np.uint8)
+    sure = (aside < 0.35) & (rows > y) & (rows < y + 2 * h) | (aside < 0.8) & (rows > y + 2 * h)
+    mask[sure] = cv2.GC_FGD
+    cv2.setRNGSeed(1)
+    cv2.grabCut(picture, mask, (0, 0, 1, 1), np.zeros((1, 65)), np.zeros((1, 65)), 5, cv2.GC_INIT_WITH_MASK)
+    solid = np.isin(mask, (cv2.GC_FGD, cv2.GC_PR_FGD)).astype(np.uint8)
+    parts = cv2.connectedComponents(solid)[1]
+    alpha = cv2.GaussianBlur((parts == parts[y + h // 2, x + w // 2]).astype(np.float32), (0, 0), 1.5)
+    if number >= 2:
+        picture, alpha = np.ascontiguousarray(picture[:, ::-1]), np.ascontiguousarray(alpha[:, ::-1])
+        x = picture.shape[1] - x - w
+        picture[y + 3 * h // 2 :] = picture[y + 3 * h // 2 :, :, ::-1]  # other clothes
+    return _Person(picture, alpha, (x, y, w, h))
+
+
+def _picture(package: str, name: str) -> MatLike:
+    spec = importlib.util.find_spec(package)
+    files = list(Path(str(spec.origin)).parent.rglob(name)) if spec else []
+    picture: Any = cv2.imread(str(files[0])) if files else None
+    if picture is None:
+        raise OSError(f"{package} does not carry {name}: install the packages of requirements/dev.txt")
+    return picture  # type: ignore[no-any-return]
+
+
+def main() -> None:
+    """Make the clip and say where it is."""
+    parser = argparse.ArgumentParser("./just sample", description="Make the sample camera's clip.")
+    parser.add_argument("--seed", type=int, default=7, help="(%(default)s)")
+    parser.add_argument("--out", type=Path, default=Path(".run/sample"), help="(%(default)s)")
+    chosen = parser.parse_args()
+    made = make(chosen.out, chosen.seed)
+    print(made.video, made.truth, sep="\n")
+
+
+if __name__ == "__main__":
+    main()
