@@ -8,6 +8,7 @@ import socket
 import ssl
 import sys
 import threading
+from pathlib import Path
 from typing import Any
 
 import paho.mqtt.client as paho
@@ -37,33 +38,25 @@ class Client:
     It connects for ever, with back-off and jitter. Every message must be acknowledged with `ack`. At most `depth`
     events wait to be read; then nothing more is taken from the network, so a slow reader holds the broker back.
     `keepalive` is in seconds; 0 leaves it to TCP, for a reader that may be slow for longer than a keepalive lasts.
-    `session` is how long the broker keeps ours, in seconds. Certificates that either side refuses end the process.
+    Certificates that either side refuses end the process.
     """
 
     def __init__(
-        self,
-        settings: Settings,
-        name: str,
-        subscriptions: list[str],
-        *,
-        qos: int = 1,
-        depth: int = 1000,
-        keepalive: int = 15,
-        session: int = 3600,
+        self, settings: Settings, name: str, subscriptions: list[str], *, depth: int = 1000, keepalive: int = 15
     ) -> None:
-        self._subscriptions = [(topic, SubscribeOptions(qos=qos)) for topic in subscriptions]
+        self._subscriptions = [(topic, SubscribeOptions(qos=1)) for topic in subscriptions]
         self._events: queue.Queue[Event | None] = queue.Queue(depth)
         self._connections, self._stopped = 0, False
         self.up = False
         mqtt = paho.Client(CallbackAPIVersion.VERSION2, name, protocol=paho.MQTTv5, manual_ack=True)
-        if settings.tls_ca:
-            mqtt.tls_set_context(_tls(settings))
+        if settings.certs:
+            mqtt.tls_set_context(_tls(settings.certs, settings.broker_host, settings.broker_port))
         mqtt.on_connect, mqtt.on_disconnect, mqtt.on_message = self._on_connect, self._on_disconnect, self._on_message
         mqtt.on_connect_fail = lambda *_: log.warning("broker unreachable", extra={"broker": settings.broker_host})
         mqtt.on_socket_open = _watch
         mqtt.reconnect_delay_set(1, random.randint(10, 20))  # noqa: S311 - jitter
         expiry = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
-        expiry.SessionExpiryInterval = session
+        expiry.SessionExpiryInterval = 3600  # s that the broker holds what comes while we are away
         mqtt.connect_async(settings.broker_host, settings.broker_port, keepalive, clean_start=False, properties=expiry)
         self._mqtt = mqtt
 
@@ -137,17 +130,20 @@ def _watch(_: paho.Client, __: Any, plain: Any) -> None:
             plain.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
 
 
-def _tls(settings: Settings) -> ssl.SSLContext:
+def _tls(certs: Path, host: str, port: int) -> ssl.SSLContext:
     """The certificates, loaded and tried once: paho would retry in silence what either side refuses."""
-    host = settings.broker_host
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     try:
-        context = ssl.create_default_context(cafile=settings.tls_ca)
-        context.load_cert_chain(settings.tls_cert or "", settings.tls_key)
-        plain = socket.create_connection((host, settings.broker_port), timeout=3)
-        with plain, context.wrap_socket(plain, server_hostname=host) as secure:
-            secure.settimeout(0.5)
-            secure.recv(1)  # with TLS 1.3 a client is told only now that its certificate is refused
+        context.load_verify_locations(certs / "ca.crt")
+        context.load_cert_chain(certs / "tls.crt", certs / "tls.key")
+        with (
+            socket.create_connection((host, port), 3) as plain,
+            context.wrap_socket(plain, server_hostname=host) as tls,
+        ):
+            tls.settimeout(0.5)
+            tls.recv(1)  # with TLS 1.3 a client is told only now that its certificate is refused
+    except (ssl.SSLEOFError, TimeoutError, ConnectionError, socket.gaierror):
+        log.debug("broker away, certificates not tried")
     except OSError as error:
-        if isinstance(error, (ssl.SSLError, PermissionError)) and not isinstance(error, ssl.SSLEOFError):
-            sys.exit(f"TLS_CERT: {host} and these certificates do not fit ({error}): enrol again, or name others")
+        sys.exit(f"CERTS: {certs} and the broker {host} do not fit ({error}): enrol again, or name another folder")
     return context

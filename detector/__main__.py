@@ -5,6 +5,7 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from itertools import takewhile
 
 import bus.log
 from bus import metrics
@@ -27,6 +28,8 @@ def main(settings: Settings) -> None:
     stop, names, seen_at = stopping(), (settings.edge, settings.camera), time.monotonic()
     find = Faces(model_path(settings.model), settings.detect_width, settings.score, settings.min_face).find
     outbox = Outbox(settings.outbox, *names, settings.outbox_max_bytes, settings.outbox_full)
+    metrics.waiting.labels(*names).set_function(lambda: outbox.waiting)
+    metrics.oldest_waiting.labels(*names).set_function(outbox.age)
     topics = [receipt_topic(*names), f"{LINK}/+/state"]
     with closing(outbox), closing(Client(settings, f"detector-{settings.camera}", topics)) as client:
         stale = "no fresh frame"
@@ -35,10 +38,10 @@ def main(settings: Settings) -> None:
         )
         with ThreadPoolExecutor(1) as pool:
             publisher = Publisher(outbox, settings.window)
-            sending = pool.submit(carry, client, outbox, publisher, int(settings.qos), stop)
+            sending = pool.submit(carry, client, publisher, int(settings.qos), stop)
             log.info("ready", extra=settings.said())
             try:
-                for frame in frames(settings, stop):
+                for frame in takewhile(lambda _: not stop.is_set(), frames(settings, stop)):
                     with metrics.detect_seconds.labels(*names).time():
                         faces = find(frame.picture)
                     metrics.frames.labels(*names).inc()
@@ -46,7 +49,10 @@ def main(settings: Settings) -> None:
                     for facts in every(frame, faces):
                         if outbox.add(crop(frame.picture, facts["box"], settings.margin), **facts):
                             client.wake()
-                log.info("source ended", extra={"camera": settings.camera, "captured": outbox.last_seq})
+                log.info(
+                    "stopping" if stop.is_set() else "source ended",
+                    extra={"camera": settings.camera, "captured": outbox.last_seq},
+                )
                 while outbox.waiting and not stop.wait(0.1):
                     seen_at = time.monotonic()
             finally:

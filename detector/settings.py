@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, FilePath
 
 import bus.settings
 from bus.topics import Name
@@ -26,7 +26,7 @@ class Settings(bus.settings.Settings):
     score: float = Field(0.7, gt=0, lt=1)
     min_face: int = Field(40, ge=8)
     margin: float = Field(0.35, ge=0, le=2)
-    model: Path | None = None
+    model: FilePath | None = None
     mode: Literal["every"] = "every"
     outbox: Path = Path("outbox.db")
     outbox_max_bytes: int = Field(2 * 10**9, ge=10**5)

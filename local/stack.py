@@ -187,9 +187,8 @@ class Stack:
         metrics = self.ports[f"{name}-metrics"]
         env = {"METRICS_PORT": str(metrics), "BROKER_HOST": "127.0.0.1", "BROKER_PORT": str(self.ports["edge"])}
         if name == "processor":
-            certs = self.bundle(PROCESSOR)
-            env |= {"TLS_CA": f"{certs}/ca.crt", "TLS_CERT": f"{certs}/tls.crt", "TLS_KEY": f"{certs}/tls.key"}
             env |= {"BROKER_HOST": "localhost", "BROKER_PORT": str(self.ports["cloud-processors"])}
+            env["CERTS"] = str(self.bundle(PROCESSOR))
             env |= {"BUCKET": BUCKET, "CREATE_BUCKET": "1", "S3_ENDPOINT_URL": self.s3_url, **self.keys}
         if name == "detector":
             env |= {"EDGE": self.edge, "OUTBOX": str(self.outbox)}

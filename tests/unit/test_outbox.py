@@ -148,7 +148,7 @@ class Model(RuleBasedStateMachine):
         assert (self.outbox.waiting, self.outbox.waiting_bytes) == (len(self.waiting), self.bytes)
         assert all(self.outbox.get(seq) == capture for seq, capture in self.waiting.items())
         assert gaps(self.folder / "outbox.db") == self.gaps
-        assert self.outbox.oldest() == (NOW if self.waiting else None)
+        assert (self.outbox.age() > 0) == bool(self.waiting)
 
 
 class NewestModel(Model):
