@@ -136,10 +136,7 @@ def _tls(certs: Path, host: str, port: int) -> ssl.SSLContext:
     try:
         context.load_verify_locations(certs / "ca.crt")
         context.load_cert_chain(certs / "tls.crt", certs / "tls.key")
-        with (
-            socket.create_connection((host, port), 3) as plain,
-            context.wrap_socket(plain, server_hostname=host) as tls,
-        ):
+        with socket.create_connection((host, port), 3) as raw, context.wrap_socket(raw, server_hostname=host) as tls:
             tls.settimeout(0.5)
             tls.recv(1)  # with TLS 1.3 a client is told only now that its certificate is refused
     except (ssl.SSLEOFError, TimeoutError, ConnectionError, socket.gaierror):

@@ -125,7 +125,10 @@ def _open(settings: Settings) -> cv2.VideoCapture:
         return cv2.VideoCapture(settings.source, cv2.CAP_FFMPEG, limits)
     capture = cv2.VideoCapture(settings.source, cv2.CAP_V4L2)
     # The order matters: the format first, or the driver picks a slow one for the size.
-    asked = {cv2.CAP_PROP_FOURCC: cv2.VideoWriter.fourcc(*"MJPG"), cv2.CAP_PROP_FRAME_WIDTH: settings.width}
+    asked: dict[int, float] = {
+        cv2.CAP_PROP_FOURCC: cv2.VideoWriter.fourcc(*"MJPG"),
+        cv2.CAP_PROP_FRAME_WIDTH: settings.width,
+    }
     asked |= {cv2.CAP_PROP_FRAME_HEIGHT: settings.height, cv2.CAP_PROP_FPS: settings.fps, cv2.CAP_PROP_BUFFERSIZE: 1}
     for setting, value in asked.items():
         capture.set(setting, value)
