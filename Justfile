@@ -61,7 +61,7 @@ default:
 # Bring the locks in line with pyproject.toml; --upgrade takes the newest versions too
 [group('develop')]
 @lock *OPTIONS:
-    for group in detector logger processor dev opencv5 tools; do \
+    for group in detector logger processor local dev opencv5 tools; do \
         uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
             --group $group --output-file {{ quote(locks) }}/$group.txt "$@"; \
     done

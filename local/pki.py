@@ -44,24 +44,30 @@ class Authority:
             raise PkiError(f"{key_file} is no EC key: move {folder} away and enrol again")
         self._key, self._crt = loaded, x509.load_pem_x509_certificate(crt_file.read_bytes())
 
+    def has(self, name: str) -> bool:
+        """Whether the bundle of `name` is there."""
+        return (self._folder / name / "tls.key").exists()
+
     def issue(
         self, name: str, hosts: tuple[str, ...] = (), force: bool = False, valid: timedelta = timedelta(days=730)
     ) -> Path:
-        """Make the bundle of `name` below the CA's folder and return its folder: ca.crt, tls.crt, tls.key, EDGE.
+        """Make the bundle of `name` below the CA's folder and return its folder: ca.crt, tls.crt, tls.key, edge.env.
 
         `cloud-broker` gets a server's certificate, for `hosts` too. Raises ContractError for what is no name, PkiError
         if the bundle is there already and not `force`.
         """
         folder = self._folder / checked(name, "NAME")
-        if (folder / "tls.key").exists() and not force:
+        if self.has(name) and not force:
             raise PkiError(f"{folder} is there already: use it, or --force to replace its certificate")
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-        role = ExtendedKeyUsageOID.SERVER_AUTH if name == BROKER else ExtendedKeyUsageOID.CLIENT_AUTH
+        roles = [ExtendedKeyUsageOID.CLIENT_AUTH]
+        if name == BROKER:
+            roles.append(ExtendedKeyUsageOID.SERVER_AUTH)  # and a client, of its own health check
         builder = _builder(subject, self._crt.subject, key.public_key(), valid)
         builder = builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        builder = builder.add_extension(x509.ExtendedKeyUsage([role]), critical=False)
+        builder = builder.add_extension(x509.ExtendedKeyUsage(roles), critical=False)
         issuer = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
         builder = builder.add_extension(issuer, critical=False)
         if name == BROKER:
@@ -71,7 +77,7 @@ class Authority:
         _write(folder / "tls.crt", builder.sign(self._key, hashes.SHA256()).public_bytes(Encoding.PEM), 0o644)
         _write(folder / "ca.crt", self._crt.public_bytes(Encoding.PEM), 0o644)
         if name not in (BROKER, PROCESSOR):
-            _write(folder / "EDGE", name.encode(), 0o644)
+            _write(folder / "edge.env", f"EDGE={name}\n".encode(), 0o644)
         return folder
 
 

@@ -106,7 +106,7 @@ def make(folder: Path, seed: int = 7, scene: Scene = SCENE) -> Clip:
     if made.video.exists() and made.truth.exists():
         return made
     folder.mkdir(parents=True, exist_ok=True)
-    fresh = folder / f".{made.video.name}"
+    fresh = folder / f".{os.getpid()}-{made.video.name}"
     writer = cv2.VideoWriter(str(fresh), cv2.VideoWriter.fourcc(*"MJPG"), scene.fps, (scene.width, scene.height))
     if not writer.isOpened():
         raise OSError(f"cannot write a video to {fresh}")
@@ -196,7 +196,7 @@ def _person(number: int) -> _Person:
     x, y, w, h = Faces(model_path(None)).find(picture)[0].box
     middle, shoulders = x + w / 2, y + 1.35 * h
     rows, columns = np.mgrid[: picture.shape[0], : picture.shape[1]]
-    head = ((columns - middle) / (1.05 * w)) ** 2 + ((rows - y - 0.4 * h) / (0.95 * h)) ** 2 < 1
+    head = ((columns - middle) / (0.8 * w)) ** 2 + ((rows - y - 0.4 * h) / (0.95 * h)) ** 2 < 1
     aside = abs(columns - middle) / w
     torso = (rows > shoulders) & (aside < np.minimum(0.9 + 1.2 * (rows - shoulders) / h, 2.2))
     neck = (rows > y + 0.8 * h) & (aside < 0.6)
