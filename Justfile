@@ -4,6 +4,15 @@ set shell := ["sh", "-euc"]
 set positional-arguments
 set no-exit-message
 
+# What was started by hand from this checkout's files, or else a name of its own: two checkouts on one host are two projects.
+export COMPOSE_PROJECT_NAME := `
+    label=com.docker.compose.project
+    found=$(docker ps --all --filter label=$label.config_files="$PWD/compose/compose.yaml" \
+        --format "{{.Label \"$label\"}}" 2>/dev/null | head -n 1)
+    echo "${found:-facebridge-$(pwd | cksum | cut -d ' ' -f 1)}"`
+export INVOKED_FROM := invocation_directory()
+
+compose := "docker compose -f compose/compose.yaml"
 locks := "requirements"
 with_mosquitto := 'MOSQUITTO=${MOSQUITTO:-$(local/mosquitto.sh)} && export MOSQUITTO &&'
 
@@ -30,6 +39,41 @@ default:
 [group('use')]
 @sample *ARGS:
     exec python -m local.sample "$@"
+
+# Build and start everything in containers: all of it here, or one half, `up edge` or `up cloud`
+[group('containers')]
+@up *WHICH:
+    exec python -m local.containers up "$@"
+
+# End the containers; --volumes also gives up what outbox and store hold
+[group('containers')]
+@down *ARGS:
+    exec python -m local.containers down "$@"
+
+# Show what the containers say
+[group('containers')]
+@logs *ARGS:
+    {{ compose }} logs --follow --tail 20 "$@"
+
+# Show which containers run
+[group('containers')]
+@ps:
+    {{ compose }} ps --all --format 'table {{ "{{.Service}}" }}\t{{ "{{.Status}}" }}\t{{ "{{.Ports}}" }}'
+
+# Show every face that crosses the edge broker
+[group('containers')]
+@watch:
+    {{ compose }} exec edge-broker mosquitto_sub -t 'face-detector/#' -F '%I  %t  %l bytes  %P'
+
+# Build the images for amd64 and arm64; --push REGISTRY publishes them there
+[group('containers')]
+@images *ARGS:
+    exec local/images.sh build "$@"
+
+# Put all images into one archive for a site without a registry
+[group('containers')]
+@bundle *ARGS:
+    exec local/images.sh bundle "$@"
 
 # Run the tests; arguments go to pytest
 [group('develop')]

@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import sqlite3
+import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +22,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bus.topics import face_key
+from local.containers import COMPOSE, containers
 from local.stack import BUCKET, Stack, StackError
 
 
@@ -157,7 +159,11 @@ def main() -> None:
     parser.add_argument("--outbox", type=Path, help="a detector's outbox (the last demo's)")
     parser.add_argument("--bucket", default=BUCKET, help="(%(default)s)")
     parser.add_argument("--endpoint", help="the store's URL (AWS S3); keys come from AWS_* as everywhere")
+    parser.add_argument("--demo", action="store_true", help="the last demo, even if containers run")
     chosen = parser.parse_args()
+    if not (chosen.outbox or chosen.demo) and containers("compose"):
+        print("the containers:", file=sys.stderr)
+        sys.exit(subprocess.run([*COMPOSE, "run", "--rm", "--quiet-pull", "audit"], check=False).returncode)
     try:
         if chosen.outbox:
             config = Config(s3={"addressing_style": "path"} if chosen.endpoint else {})

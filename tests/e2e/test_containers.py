@@ -1,0 +1,251 @@
+"""The shipped compose files on a real engine, seen from outside: nothing of ours is imported here.
+
+One system serves all tests, in this order; people walk through its picture again and again until the last test.
+"""
+
+import hashlib
+import os
+import re
+import secrets
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import boto3
+import docker
+import pytest
+from botocore.client import Config
+
+ROOT = Path(__file__).resolve().parents[2]
+OURS = ("broker", "detector", "logger", "processor")
+RUNNING = ("store", "sample", "cloud-broker", "edge-broker", "processor", "detector", "logger")
+KEY = re.compile(r"faces/edge-1/camera/\d{4}/\d\d/\d\d/\d{9}Z-\d{9}\.png")
+
+
+def engine() -> docker.DockerClient | None:
+    try:
+        return docker.from_env()
+    except docker.errors.DockerException:
+        return None
+
+
+if engine() is None and not os.environ.get("REQUIRE_ENGINE"):
+    pytest.skip("NOT RUN: the container tests need a Docker engine with Compose in reach", allow_module_level=True)
+
+
+def until(what: Callable[[], Any], seconds: float = 60) -> Any:
+    deadline = time.monotonic() + seconds
+    while not (value := what()):
+        assert time.monotonic() < deadline, f"not within {seconds} s"
+        time.sleep(0.5)
+    return value
+
+
+class System:
+    """A project of its own, made from compose.yaml."""
+
+    def __init__(self) -> None:
+        self.project = f"facebridge-test-{secrets.token_hex(4)}"
+        self.docker = docker.from_env()
+        self.loop = "1"
+
+    def compose(self, *words: str) -> str:
+        """Run Compose and return what it prints; its own log is shown when it fails."""
+        command = ["docker", "compose", "-p", self.project, "-f", str(ROOT / "compose" / "compose.yaml"), *words]
+        env = os.environ | {"LOOP": self.loop}
+        env.pop("COMPOSE_PROJECT_NAME", None)
+        ran = subprocess.run(command, capture_output=True, text=True, env=env, timeout=900)
+        assert ran.returncode == 0, ran.stderr[-3000:]
+        return ran.stdout
+
+    def container(self, service: str) -> Any:
+        filters = {"label": [f"com.docker.compose.project={self.project}", f"com.docker.compose.service={service}"]}
+        (found,) = self.docker.containers.list(all=True, filters=filters)
+        return found
+
+    def healthy(self, *services: str) -> bool:
+        states = [self.container(service).attrs["State"] for service in services]
+        return all(state["Status"] == "running" and state["Health"]["Status"] == "healthy" for state in states)
+
+    def s3(self) -> Any:
+        port = self.container("store").ports["8333/tcp"][0]["HostPort"]
+        config = Config(s3={"addressing_style": "path"}, retries={"total_max_attempts": 5})
+        session = boto3.session.Session("local", "local-only", region_name="us-east-1")
+        return session.client("s3", endpoint_url=f"http://127.0.0.1:{port}", config=config)
+
+    def keys(self) -> list[str]:
+        pages = self.s3().get_paginator("list_objects_v2").paginate(Bucket="faces")
+        return [item["Key"] for page in pages for item in page.get("Contents", ())]
+
+    def audit(self) -> dict[str, int]:
+        """The last line of an audit; it may be short of waiting ones while people walk by."""
+        line = self.compose("run", "--rm", "audit").splitlines()[-1]
+        return {name: int(number) for name, number in re.findall(r"(\w+)=(\d+)", line)}
+
+    def flows(self) -> None:
+        """Wait until faces arrive that were captured after now, then see that none is lost or twice."""
+        captured = self.audit()["captured"]
+        found = until(lambda: (now := self.audit())["stored"] > captured + 3 and now, 120)
+        assert (found["lost"], found["duplicated"]) == (0, 0)
+
+    def crash(self, *services: str) -> None:
+        """Kill from outside of the engine, all at once, so that it looks like a crash and not like our wish."""
+        pids = [self.container(service).attrs["State"]["Pid"] for service in services]
+        for pid in pids:
+            os.kill(pid, signal.SIGKILL)
+
+
+@pytest.fixture(scope="module")
+def system() -> Iterator[System]:
+    system = System()
+    try:
+        system.compose("up", "--build", "--detach", "--wait")
+        yield system
+    finally:
+        system.compose("--profile", "tools", "down", "--volumes", "--remove-orphans", "--timeout", "3")
+
+
+def test_a_face_reaches_the_bucket_with_its_facts(system: System) -> None:
+    key = until(lambda: [key for key in system.keys() if KEY.fullmatch(key)], 90)[0]
+    got = system.s3().get_object(Bucket="faces", Key=key)
+    body, facts = got["Body"].read(), got["Metadata"]
+    assert body.startswith(b"\x89PNG")
+    assert got["ContentType"] == "image/png"
+    assert facts["sha256"] == hashlib.sha256(body).hexdigest()
+    assert (facts["edge"], facts["camera"], facts["frame"]) == ("edge-1", "camera", "640,480")
+    assert int(facts["seq"]) == int(key[-13:-4])
+    assert set(facts) == {
+        *("edge", "camera", "seq", "captured_at", "sha256"),
+        *("box", "frame", "score", "quality", "visit", "shot"),
+    }
+
+
+def test_receipts_come_home(system: System) -> None:
+    until(lambda: b'"event": "stored"' in system.container("logger").logs())
+    system.flows()
+
+
+@pytest.mark.parametrize("service", RUNNING)
+def test_a_container_has_no_more_rights_than_it_needs(system: System, service: str) -> None:
+    attrs = system.container(service).attrs
+    host, user = attrs["HostConfig"], attrs["Config"]["User"]
+    assert user.split(":")[0] not in ("", "0", "root")
+    assert host["ReadonlyRootfs"]
+    assert host["CapDrop"] == ["ALL"]
+    assert not host["CapAdd"]
+    assert not host["Privileged"]
+    assert "no-new-privileges:true" in host["SecurityOpt"]
+    assert host["Memory"] > 0
+    assert host["RestartPolicy"]["Name"] == "unless-stopped"
+    uids = [row[0] for row in system.container(service).top(ps_args="-eo uid")["Processes"]]
+    assert "0" not in uids
+
+
+@pytest.mark.parametrize("service", RUNNING)
+def test_a_container_writes_to_its_volumes_only(system: System, service: str) -> None:
+    mounts = {mount["Destination"] for mount in system.container(service).attrs["Mounts"]}
+    for change in system.container(service).diff() or []:
+        assert any(place.startswith(change["Path"]) for place in (*mounts, "/tmp", "/users.json")), change
+
+
+def test_only_the_store_has_a_port_and_only_here(system: System) -> None:
+    for service in RUNNING:
+        published = [place for places in system.container(service).ports.values() if places for place in places]
+        assert [place["HostIp"] for place in published] == (["127.0.0.1"] if service == "store" else [])
+
+
+def test_only_the_brokers_meet(system: System) -> None:
+    networks = {
+        service: {
+            name.removeprefix(f"{system.project}_")
+            for name in system.container(service).attrs["NetworkSettings"]["Networks"]
+        }
+        for service in RUNNING
+    }
+    assert networks == {
+        "sample": {"edge"},
+        "detector": {"edge"},
+        "logger": {"edge"},
+        "edge-broker": {"edge", "wan"},
+        "cloud-broker": {"wan", "cloud"},
+        "processor": {"cloud"},
+        "store": {"cloud"},
+    }
+
+
+def test_images_are_small(system: System) -> None:
+    base = system.docker.images.get("debian:trixie-slim").attrs["Size"]
+    above = {name: (system.docker.images.get(f"facebridge/{name}:dev").attrs["Size"] - base) / 1e6 for name in OURS}
+    print({name: f"{size:.0f} MB" for name, size in above.items()})
+    assert above["broker"] <= 25
+    assert above["logger"] <= 60
+    assert above["processor"] <= 90
+    assert above["detector"] <= 320
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_an_image_stops_by_itself_as_process_1(system: System, name: str) -> None:
+    service = "edge-broker" if name == "broker" else name
+    container = system.container(service)
+    began = time.monotonic()
+    container.stop(timeout=20)
+    assert time.monotonic() - began < 8
+    container.reload()
+    assert container.attrs["State"]["ExitCode"] == 0
+    container.start()
+    until(lambda: system.healthy(*RUNNING), 90)
+
+
+def test_the_wan_is_cut_for_a_minute(system: System) -> None:
+    wan = system.docker.networks.get(f"{system.project}_wan")
+    wan.disconnect(system.container("edge-broker"))
+    time.sleep(60)
+    during = system.audit()
+    assert during["captured"] > during["stored"]
+    assert during["lost"] == 0
+    wan.connect(system.container("edge-broker"))
+    system.flows()
+
+
+@pytest.mark.parametrize("service", RUNNING)
+def test_a_container_is_killed(system: System, service: str) -> None:
+    system.crash(service)
+    until(lambda: system.healthy(*RUNNING), 120)
+    system.flows()
+
+
+@pytest.mark.parametrize("service", ["edge-broker", "cloud-broker", "processor", "detector", "store"])
+def test_a_container_hangs_for_a_while(system: System, service: str) -> None:
+    container = system.container(service)
+    container.pause()
+    time.sleep(10)
+    container.unpause()
+    until(lambda: system.healthy(*RUNNING), 120)
+    system.flows()
+
+
+def test_all_are_made_anew_with_their_volumes(system: System) -> None:
+    captured = system.audit()["captured"]
+    system.compose("up", "--detach", "--wait", "--force-recreate")
+    assert system.audit()["captured"] >= captured
+    system.flows()
+
+
+def test_the_host_crashes_and_starts_again(system: System) -> None:
+    system.crash(*RUNNING)
+    system.compose("kill")
+    system.compose("up", "--detach", "--wait")
+    system.flows()
+
+
+def test_in_the_end_everything_is_there_once(system: System) -> None:
+    system.loop = "0"
+    system.compose("up", "--detach", "--wait")  # from now on the room is empty before long
+    found = until(lambda: (now := system.audit())["captured"] == now["stored"] and now, 120)
+    assert found["captured"] > 100
+    assert (found["lost"], found["duplicated"]) == (0, 0)
+    assert len(set(system.keys())) == len(system.keys()) == found["stored"]
+    print(found)
