@@ -1,5 +1,5 @@
 # All images of the project: docker build --target broker|detector|logger|processor|store|sample .
-# One base for amd64 and arm64. Nothing runs as root, nothing needs a writable root file system or a shell.
+# One base for every architecture. Nothing runs as root, nothing needs a writable root file system or a shell.
 
 FROM debian:trixie-slim AS base
 LABEL org.opencontainers.image.title="Facebridge" \

@@ -94,7 +94,7 @@ default:
     ruff check
     ruff format --check
     mypy
-    {{ quote(just_executable()) }} fresh size
+    {{ quote(just_executable()) }} fresh arm64 size
 
 # Put the code into its one format
 [group('develop')]
@@ -122,6 +122,15 @@ default:
         {{ quote(just_executable()) }} locks="$new" lock; \
         diff -rq requirements "$new" || { echo 'the locks do not match pyproject.toml: type ./just lock' >&2; exit 1; }
     ! grep -nE '://|^-' requirements/*.txt
+
+# Every locked wheel is there for the Jetson too, for the oldest and the newest Python.
+[private]
+@arm64:
+    for group in detector logger processor local; do for python in 3.11 3.13; do \
+        uv pip install --quiet --dry-run --target "$(mktemp -du)" --no-deps --require-hashes --only-binary :all: \
+            --python-platform aarch64-manylinux_2_28 --python-version $python -r requirements/$group.txt; \
+    done; done
+    ! grep -rnE 'amd64|x86_64' Dockerfile compose
 
 # The four clients stay small enough to read in an evening.
 [private]

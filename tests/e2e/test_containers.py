@@ -76,7 +76,7 @@ class System:
         session = boto3.session.Session("local", "local-only", region_name="us-east-1")
         return session.client("s3", endpoint_url=f"http://127.0.0.1:{port}", config=config)
 
-    def keys(self) -> list[str]:
+    def faces(self) -> list[str]:
         pages = self.s3().get_paginator("list_objects_v2").paginate(Bucket="faces")
         return [item["Key"] for page in pages for item in page.get("Contents", ())]
 
@@ -109,7 +109,7 @@ def system() -> Iterator[System]:
 
 
 def test_a_face_reaches_the_bucket_with_its_facts(system: System) -> None:
-    key = until(lambda: [key for key in system.keys() if KEY.fullmatch(key)], 90)[0]
+    key = until(lambda: [key for key in system.faces() if KEY.fullmatch(key)], 90)[0]
     got = system.s3().get_object(Bucket="faces", Key=key)
     body, facts = got["Body"].read(), got["Metadata"]
     assert body.startswith(b"\x89PNG")
@@ -140,7 +140,7 @@ def test_a_container_has_no_more_rights_than_it_needs(system: System, service: s
     assert "no-new-privileges:true" in host["SecurityOpt"]
     assert host["Memory"] > 0
     assert host["RestartPolicy"]["Name"] == "unless-stopped"
-    uids = [row[0] for row in system.container(service).top(ps_args="-eo uid")["Processes"]]
+    uids = [uid for _, uid in system.container(service).top(ps_args="-eo pid,uid")["Processes"]]
     assert "0" not in uids
 
 
@@ -158,13 +158,10 @@ def test_only_the_store_has_a_port_and_only_here(system: System) -> None:
 
 
 def test_only_the_brokers_meet(system: System) -> None:
-    networks = {
-        service: {
-            name.removeprefix(f"{system.project}_")
-            for name in system.container(service).attrs["NetworkSettings"]["Networks"]
-        }
-        for service in RUNNING
-    }
+    networks: dict[str, set[str]] = {}
+    for service in RUNNING:
+        joined = system.container(service).attrs["NetworkSettings"]["Networks"]
+        networks[service] = {name.removeprefix(f"{system.project}_") for name in joined}
     assert networks == {
         "sample": {"edge"},
         "detector": {"edge"},
@@ -247,5 +244,5 @@ def test_in_the_end_everything_is_there_once(system: System) -> None:
     found = until(lambda: (now := system.audit())["captured"] == now["stored"] and now, 120)
     assert found["captured"] > 100
     assert (found["lost"], found["duplicated"]) == (0, 0)
-    assert len(set(system.keys())) == len(system.keys()) == found["stored"]
+    assert len(set(system.faces())) == len(system.faces()) == found["stored"]
     print(found)
