@@ -10,7 +10,6 @@ export COMPOSE_PROJECT_NAME := `
     found=$(docker ps --all --filter label=$label.config_files="$PWD/compose/compose.yaml" \
         --format "{{.Label \"$label\"}}" 2>/dev/null | head -n 1)
     echo "${found:-facebridge-$(pwd | cksum | cut -d ' ' -f 1)}"`
-export INVOKED_FROM := invocation_directory()
 
 compose := "docker compose -f compose/compose.yaml"
 locks := "requirements"

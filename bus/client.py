@@ -54,6 +54,8 @@ class Client:
         mqtt.on_connect, mqtt.on_disconnect, mqtt.on_message = self._on_connect, self._on_disconnect, self._on_message
         mqtt.on_connect_fail = lambda *_: log.warning("broker unreachable", extra={"broker": settings.broker_host})
         mqtt.on_socket_open = _watch
+        # What paho holds while the broker is away is bounded; what it refuses then is sent again in its time.
+        mqtt.max_queued_messages_set(256)
         mqtt.reconnect_delay_set(1, random.randint(10, 20))  # noqa: S311 - jitter
         expiry = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
         expiry.SessionExpiryInterval = 3600  # s that the broker holds what comes while we are away

@@ -1,18 +1,17 @@
 """Settings: from the environment only, checked once, said at the start."""
 
+import re
 import sys
 from typing import Literal, Self
-from urllib.parse import urlsplit
 
 from pydantic import DirectoryPath, Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
 def masked(value: object) -> str:
-    """`value` as text, without the user and password that a URL may hold."""
+    """`value` as text, without the user, the password and the query that a URL may hold."""
     text = str(value)
-    parts = urlsplit(text) if "://" in text else None
-    return text.replace(parts.netloc, "***@" + parts.netloc.rpartition("@")[2]) if parts and "@" in text else text
+    return re.sub(r"://.*@", "://***@", re.sub(r"\?.*", "?***", text)) if "://" in text else text
 
 
 class Settings(BaseSettings):
@@ -20,7 +19,7 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(frozen=True, env_ignore_empty=True, hide_input_in_errors=True)
 
-    broker_host: str = "localhost"
+    broker_host: str = Field("localhost", pattern=r"^([\w-]{1,63}(\.[\w-]{1,63})*|[0-9A-Fa-f]*:[0-9A-Fa-f:.]+)$")
     broker_port: int = Field(1883, ge=1, le=65535)
     certs: DirectoryPath | None = None  # ca.crt, tls.crt, tls.key, as `./just enroll` makes them; none: no TLS
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"

@@ -12,6 +12,9 @@ from cv2.typing import MatLike
 _MODEL = ("face_detection_yunet_2023mar.onnx", "8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4")
 
 
+CROP_MAX = 1600  # pixels; without any compression still below the contract's limit
+
+
 class ModelError(Exception):
     """The model file is missing or is not the one it should be; the text says what to do."""
 
@@ -70,8 +73,13 @@ class Faces:
 
 
 def crop(picture: MatLike, box: tuple[int, int, int, int], margin: float) -> bytes:
-    """The part of `picture` around `box`, wider by `margin` of its size on each side where there is room, as PNG."""
+    """The part of `picture` around `box`, wider by `margin` of its size on each side where there is room, as PNG.
+
+    One that is more than CROP_MAX pixels high or wide is made smaller, so that it always fits into a message.
+    """
     x, y, w, h = box
     dx, dy = int(w * margin), int(h * margin)
     part = picture[max(y - dy, 0) : y + h + dy, max(x - dx, 0) : x + w + dx]
+    if (scale := CROP_MAX / max(part.shape[:2])) < 1:
+        part = cv2.resize(part, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
     return cv2.imencode(".png", part)[1].tobytes()

@@ -154,9 +154,9 @@ class Outbox:
         with self._transaction() as db:
             query = "SELECT size FROM captures WHERE png IS NOT NULL AND seq = ? AND sha256 = ?"
             row = db.execute(query, (seq, receipt.sha256)).fetchone()
-            if row and receipt.status == "stored":
+            if row:
                 db.execute("UPDATE captures SET png = NULL WHERE seq = ?", (seq,))
-            elif row:
+            if row and receipt.status == "quarantined":
                 self._gap(seq, QUARANTINED)
             if seq % 1000 == 0:
                 db.execute("DELETE FROM captures WHERE png IS NULL AND seq < ?", (seq - LEDGER,))
@@ -185,7 +185,7 @@ class Outbox:
 
     def _gap(self, seq: int, reason: str) -> None:
         """Write down, in the transaction under way, that `seq` will not be in the bucket, and why."""
-        self._db.execute("DELETE FROM captures WHERE seq = ?", (seq,))
+        self._db.execute("DELETE FROM captures WHERE png IS NOT NULL AND seq = ?", (seq,))
         longer = self._db.execute("UPDATE gaps SET last = ? WHERE last = ? AND reason = ?", (seq, seq - 1, reason))
         if not longer.rowcount:
             self._db.execute("INSERT INTO gaps VALUES (?, ?, ?)", (seq, seq, reason))

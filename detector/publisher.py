@@ -30,6 +30,7 @@ class Flight:
     """A capture on its way: when each copy was sent, and why it must be sent again, if it must."""
 
     seq: int
+    sha256: str
     copies: dict[int, float] = field(default_factory=dict)  # transmission number -> s
     losses: int = 0
     refusals: int = 0
@@ -81,7 +82,7 @@ class Publisher:
             else:
                 del self._flights[flight.seq]
         while len(self._flights) < self._window and (capture := self._outbox.next()):
-            flight = self._flights[capture.seq] = Flight(capture.seq)
+            flight = self._flights[capture.seq] = Flight(capture.seq, capture.sha256)
             yield self._transmit(flight, capture, now)
 
     def _transmit(self, flight: Flight, capture: Capture, now: float) -> Message:
@@ -103,7 +104,7 @@ class Publisher:
             late = receipt.tx if receipt.tx in self._probe_txs else receipt.tx - REORDER
             self._horizon = max(self._horizon, late)
         flight = self._flights.get(receipt.seq)
-        if receipt.status == "quarantined" and not (flight and self._final(flight)):
+        if receipt.status == "quarantined" and not (flight and self._final(flight, receipt)):
             return
         try:
             settled = self._outbox.settle(receipt)
@@ -117,11 +118,10 @@ class Publisher:
                 self._sample(now - flight.copies[receipt.tx])
             self._probe_txs.difference_update(flight.copies)
 
-    def _final(self, flight: Flight) -> bool:
-        """Whether to believe that a capture cannot be stored; it may have been spoilt on its way, so not at first."""
-        flight.refusals += 1
-        if flight.refusals < REFUSALS:
-            flight.resend = "refused"
+    def _final(self, flight: Flight, receipt: Receipt) -> bool:
+        """Whether to believe that a capture cannot be stored: when several copies of it, of this life, were refused."""
+        if receipt.sha256 == flight.sha256 and flight.copies.pop(receipt.tx, 0):
+            flight.refusals, flight.resend = flight.refusals + 1, "refused"
         return flight.refusals >= REFUSALS
 
     def _sample(self, took: float) -> None:

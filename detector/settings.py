@@ -31,5 +31,5 @@ class Settings(bus.settings.Settings):
     outbox: Path = Path("outbox.db")
     outbox_max_bytes: int = Field(2 * 10**9, ge=10**5)
     outbox_full: Policy = "drop-oldest"
-    window: int = Field(64, ge=1, le=1000)
+    window: int = Field(64, ge=1, le=128)
     qos: Literal["0", "1", "2"] = "1"

@@ -1,9 +1,11 @@
 """Compare the outbox's ledger with the bucket: ./just audit."""
 
 import argparse
+import fcntl
 import hashlib
 import json
 import os
+import re
 import sqlite3
 import subprocess
 import sys
@@ -23,7 +25,7 @@ from rich.table import Table
 
 from bus.topics import face_key
 from local.containers import COMPOSE, containers
-from local.stack import BUCKET, Stack, StackError
+from local.stack import BUCKET, Stack, StackError, answers
 
 
 class LedgerError(Exception):
@@ -107,9 +109,10 @@ def audit(outbox: Path, s3: Any, bucket: str) -> Findings:
     seen = bytearray(ledger.captured + 1)
 
     def look(key: str) -> None:
-        seq = int(key[-13:-4])
-        if seq > ledger.captured:
-            return  # captured since the ledger was read
+        named = re.search(r"Z-(\d{9})\.png$", key)
+        seq = int(named[1]) if named else 0
+        if not 0 < seq <= ledger.captured:
+            return  # captured since the ledger was read, or nobody's
         seen[seq] = min(seen[seq] + 1, 2)
         if seq in hashes:
             body = s3.get_object(Bucket=bucket, Key=key)["Body"].read()
@@ -182,11 +185,13 @@ def audit_demo(folder: Path) -> Findings:
     _open(folder / "detector" / "outbox.db").close()
     with Stack(folder) as stack:
         running = folder / "store.url"
-        if running.exists():
-            stack.s3_url = running.read_text()
-        else:
-            stack.start("store")
-        return audit(stack.outbox, stack.s3(), BUCKET)
+        with (folder / "store.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # a second audit waits, for a store has one server
+            if running.exists() and answers(running.read_text()):
+                stack.s3_url = running.read_text()
+            else:
+                stack.start("store")
+            return audit(stack.outbox, stack.s3(), BUCKET)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from hashlib import sha256
 from pathlib import Path
 
 import cv2
@@ -35,12 +36,13 @@ def main() -> None:
     parser.add_argument("--source", help="a camera, URL, video file or folder of pictures of your own")
     parser.add_argument("--keep", action="store_true", help="leave everything running until Ctrl-C")
     chosen = parser.parse_args()
+    os.umask(0o077)  # faces and keys are nobody else's
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     try:
         with _alone():
             found = run(chosen.source, chosen.keep)
     except KeyboardInterrupt:
-        sys.exit("stopped; what the outbox holds is safe: ./just demo goes on with it")
+        sys.exit("stopped; what the outbox holds is safe: the same command goes on with it")
     except (StackError, LedgerError, OSError) as error:
         sys.exit(str(error))
     print(found.line())
@@ -57,20 +59,18 @@ def run(source: str | None, keep: bool) -> Findings:
         place = str(sample.make(clip.video.parent).video)
     else:
         place = source if live else str(Path(os.environ.get("INVOKED_FROM", ".")).joinpath(source).resolve())
-    unfinished = FOLDER / "unfinished"
-    if unfinished.exists() and unfinished.read_text() == place:
-        console.print("going on where the last demo was stopped", style="dim")
-    else:
-        shutil.rmtree(FOLDER, ignore_errors=True)
-    FOLDER.mkdir(parents=True, exist_ok=True)
-    unfinished.write_text(place)
+    if not live and not Path(place).exists():
+        raise StackError(f"--source: {place} is not there: give a device, a URL, a video file or a folder of pictures")
+    unfinished = _prepare(place)
     env = {name.upper(): os.environ[name.upper()] for name in Settings.model_fields if name.upper() in os.environ}
     env = {name: value for name, value in env.items() if name.lower() not in _OURS}
     with Stack(FOLDER, env={"detector": {**env, "SOURCE": place}}) as stack, _stopped_in_peace():
-        for part in PARTS:
-            console.print(f"starting {part}", style="dim")
-            stack.start(part)
-        (FOLDER / "store.url").write_text(stack.s3_url)
+        with (FOLDER / "store.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # an audit may have the store running
+            for part in PARTS:
+                console.print(f"starting {part}", style="dim")
+                stack.start(part)
+            (FOLDER / "store.url").write_text(stack.s3_url)
         try:
             _watch(stack)
         except KeyboardInterrupt:
@@ -82,10 +82,30 @@ def run(source: str | None, keep: bool) -> Findings:
         sheet.write(FOLDER / "sheet.html", stack.s3(), BUCKET)
         console.print(found.table())
         console.print(f"contact sheet: {FOLDER / 'sheet.html'}", soft_wrap=True)
-        unfinished.unlink()
+        if not found.waiting:
+            unfinished.unlink()
+        if not found.captured:
+            console.print("no face was captured: MIN_FACE, SCORE and DETECT_WIDTH say what counts as one (README)")
         if keep:
             _keep(stack)
     return found
+
+
+def _prepare(place: str) -> Path:
+    """Make room for a demo on `place`, and mark it as unfinished; nothing that still waits is thrown away."""
+    unfinished, mark = FOLDER / "unfinished", sha256(place.encode()).hexdigest()  # a URL may hold a password
+    if unfinished.exists() and unfinished.read_text() == mark:
+        console.print("going on where the last demo on this source was stopped", style="dim")
+    elif unfinished.exists() and (FOLDER / "detector" / "outbox.db").exists():
+        aside = FOLDER.with_name(f"demo-{time.strftime('%Y%m%d-%H%M%S')}")
+        waiting = Ledger.read(FOLDER / "detector" / "outbox.db").waiting
+        FOLDER.rename(aside)
+        console.print(f"an unfinished demo on another source, {waiting} waiting, is kept in {aside}", soft_wrap=True)
+    else:
+        shutil.rmtree(FOLDER, ignore_errors=True)
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    unfinished.write_text(mark)
+    return unfinished
 
 
 def _watch(stack: Stack) -> None:
@@ -102,7 +122,7 @@ def _watch(stack: Stack) -> None:
                 print(f"captured {ledger.captured}, on the way {ledger.waiting}, stored {ledger.stored}, link {link}")
             for part in PARTS:
                 if stack.ended(part) not in (None, 0) or (part != "detector" and stack.ended(part) == 0):
-                    raise StackError(f"{part}: {stack.last_word(part)}")
+                    raise StackError(stack.obituary(part))
             if over == 0:
                 return
             time.sleep(0.25)

@@ -26,6 +26,8 @@ class Authority:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         key_file, crt_file = folder / "ca.key", folder / "ca.crt"
+        if key_file.exists() != crt_file.exists():
+            raise PkiError(f"{folder} holds only one of ca.key and ca.crt: put the other back, or move the folder away")
         if not crt_file.exists():
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             key = ec.generate_private_key(ec.SECP256R1())

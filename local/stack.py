@@ -106,7 +106,7 @@ class Stack:
             deadline = time.monotonic() + 30
             while not ready() and (code := self.ended(name)) != 0:  # a detector may have done its work already
                 if code is not None or time.monotonic() > deadline:
-                    raise StackError(f"{name}: {self.last_word(name)}")
+                    raise StackError(self.obituary(name))
                 time.sleep(0.05)
 
     def set(self, name: str, setting: str, value: str) -> None:
@@ -124,6 +124,10 @@ class Stack:
                 except subprocess.TimeoutExpired:
                     process.kill()
                     process.wait()
+            if name == "store":
+                for port in self.ports.values():
+                    for left in Path("/tmp").glob(f"seaweedfs-*-{port}.sock"):  # noqa: S108 - the store's own place
+                        left.unlink(missing_ok=True)
 
     def kill(self, *names: str) -> None:
         """End parts by SIGKILL, all at the same moment."""
@@ -148,11 +152,13 @@ class Stack:
         """The process id of a running part."""
         return self._running[name].pid
 
-    def last_word(self, name: str) -> str:
-        """The last line that a part wrote."""
-        log = self.folder / name / "log"
+    def obituary(self, name: str) -> str:
+        """One line about a part that has ended, or does not get ready."""
+        log, code = self.folder / name / "log", self.ended(name)
+        if code is not None and code < 0:
+            return f"{name}: ended by signal {-code}; see {log}"
         lines = log.read_text(errors="replace").splitlines() if log.exists() else []
-        return lines[-1] if lines else f"ended without a word; see {log}"
+        return f"{name}: {lines[-1] if lines else f'says nothing; see {log}'}"
 
     def metric(self, part: str, name: str) -> float:
         """The sum of a metric of a client over its labels; 0 if it is not there."""
@@ -175,7 +181,7 @@ class Stack:
     def _recipe(self, name: str, home: Path) -> tuple[list[str], dict[str, str], Callable[[], bool]]:
         """Command, environment and readiness of a part."""
         if name == "store":
-            return self._store(home), {}, lambda: _answers(self.s3_url)
+            return self._store(home), {"TMPDIR": str(home)}, lambda: answers(self.s3_url)
         if name == "edge-broker":
             place = {"listener 1883": f"listener {self.ports['edge']} 127.0.0.1"}
             place["address cloud-broker:8883"] = f"address localhost:{self.bridge_port}"
@@ -193,9 +199,9 @@ class Stack:
         if name == "detector":
             env |= {"EDGE": self.edge, "OUTBOX": str(self.outbox)}
         ready = (
-            (lambda: _answers(f"http://127.0.0.1:{metrics}/healthz"))
+            (lambda: answers(f"http://127.0.0.1:{metrics}/healthz"))
             if name == "detector"
-            else (lambda: _answers(f"http://127.0.0.1:{metrics}/readyz"))
+            else (lambda: answers(f"http://127.0.0.1:{metrics}/readyz"))
         )
         return [sys.executable, "-m", name], env, ready
 
@@ -245,7 +251,8 @@ def _listens(port: int) -> bool:
         return False
 
 
-def _answers(url: str) -> bool:
+def answers(url: str) -> bool:
+    """Whether a server is there."""
     try:
         urllib.request.urlopen(url, timeout=2).close()
         return True

@@ -1,7 +1,10 @@
 """Run the processor: python -m processor."""
 
 import logging
+import sys
 from contextlib import closing, suppress
+
+from botocore.exceptions import BotoCoreError
 
 import bus.log
 from bus import metrics
@@ -17,7 +20,10 @@ log = logging.getLogger("processor")
 def main(settings: Settings) -> None:
     """Store what comes; the bucket is there before the first message is taken."""
     stop = stopping()
-    store = Store(settings, stop)
+    try:
+        store = Store(settings, stop)
+    except (BotoCoreError, ValueError) as error:
+        sys.exit(f"S3_ENDPOINT_URL, S3_REGION or AWS_*: {error}")
     topic = f"$share/{settings.group}/{CAPTURES}/#" if settings.group else f"{CAPTURES}/#"
     # The store may be away for hours: TCP tells whether the broker lives, and the broker holds what we do not read.
     with closing(Client(settings, settings.client_id, [topic], depth=settings.upload_threads, keepalive=0)) as client:

@@ -34,6 +34,12 @@ class StoppedError(Exception):
     """The process is ending before the store has answered; the message is not acknowledged."""
 
 
+class HollowError(BotoCoreError):  # type: ignore[misc]
+    """The store says that it has the object, and has not."""
+
+    fmt = "the store took the object, but what it gives back is something else"
+
+
 class UnlikeError(Exception):
     """The key holds other bytes than those that were to be put."""
 
@@ -99,16 +105,19 @@ class Store:
         digest, place = hashlib.sha256(body).digest(), {"Bucket": self._bucket, "Key": key}
         checksum = base64.b64encode(digest).decode()
         content = {"Body": body, "ContentType": kind, "Metadata": metadata, "ChecksumSHA256": checksum}
+        new = True
         try:
-            self._s3.put_object(**place, **content, IfNoneMatch="*")
-            return True
+            if self._s3.put_object(**place, **content, IfNoneMatch="*").get("ChecksumSHA256") == checksum:
+                return True
         except ClientError as error:
             if error.response["Error"]["Code"] not in ("PreconditionFailed", "412"):
                 raise
+            new = False
+        # Whoever says 200 without the checksum may be no store at all: what counts is what is there.
         there = self._s3.get_object(**place)["Body"].read()
-        if hashlib.sha256(there).digest() != digest:
-            raise UnlikeError(key)
-        return False
+        if hashlib.sha256(there).digest() == digest:
+            return new
+        raise HollowError() if new else UnlikeError(key)
 
     def _patiently(self, call: Callable[[], T]) -> T:
         for attempt in Retrying(
@@ -131,4 +140,5 @@ class Store:
         facts = {"bucket": self._bucket, "reason": str(error), "try": state.attempt_number}
         log.log(logging.ERROR if kind == NO else logging.WARNING, kind, extra=facts)
         if kind == NO:
-            self._connect()
+            with suppress(BotoCoreError, ValueError):
+                self._connect()

@@ -233,8 +233,10 @@ def test_all_are_made_anew_with_their_volumes(system: System) -> None:
 
 def test_the_host_crashes_and_starts_again(system: System) -> None:
     system.crash(*RUNNING)
-    system.compose("kill")
-    system.compose("up", "--detach", "--wait")
+    until(lambda: system.healthy(*RUNNING), 180)
+    system.flows()
+    system.compose("restart", "--timeout", "0")
+    until(lambda: system.healthy(*RUNNING), 180)
     system.flows()
 
 

@@ -2,11 +2,13 @@
 
 import hashlib
 import json
+import threading
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -15,7 +17,7 @@ from bus.capture import Capture
 from bus.message import Message
 from bus.receipt import Receipt
 from local.link import Link
-from local.stack import BUCKET, Stack
+from local.stack import BUCKET, Stack, StackError
 from tests.integration.peer import Peer, until
 from tests.unit.pictures import png
 
@@ -208,6 +210,59 @@ def test_a_missing_bucket_is_waited_for(own: Cloud) -> None:
         assert edge.got == []
         own.s3().create_bucket(Bucket=BUCKET)
         until(lambda: edge.got, 40)
+
+
+class Portal(BaseHTTPRequestHandler):
+    """Says 200 and a page to everything, as a captive portal does."""
+
+    def do_GET(self) -> None:
+        self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        self.send_response(200)
+        self.send_header("Content-Length", "13")
+        self.send_header("ETag", '"1"')
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(b"<html>please ")
+
+    do_PUT = do_HEAD = do_GET
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+def test_a_server_that_says_yes_to_everything_is_no_store(own: Cloud) -> None:
+    own.start("store", "cloud-broker")
+    own.s3().create_bucket(Bucket=BUCKET)
+    face = capture(1)
+    with ThreadingHTTPServer(("127.0.0.1", 0), Portal) as portal, Link(portal.server_port) as link:
+        threading.Thread(target=portal.serve_forever, daemon=True).start()
+        own.set("processor", "S3_ENDPOINT_URL", f"http://127.0.0.1:{link.port}")
+        own.start("processor")
+        with own.peer() as edge:
+            edge.say(face.to_message(1))
+            until(lambda: "something else" in own.ready())
+            assert edge.got == []
+            link.target = own.ports["s3"]
+            link.cut()
+            link.heal()
+            until(lambda: edge.got, 40)
+        portal.shutdown()
+    assert own.keys_below("faces/") == [face.key]
+
+
+@pytest.mark.parametrize(
+    "env",
+    [{"S3_ENDPOINT_URL": "http://a b"}, {"S3_ENDPOINT_URL": "http://"}, {"S3_REGION": "bad_region!"}, {"BUCKET": "x"}],
+)
+def test_a_store_that_cannot_be_is_said_in_one_line(own: Cloud, env: dict[str, str]) -> None:
+    own.start("cloud-broker")
+    for name, value in env.items():
+        own.set("processor", name, value)
+    with pytest.raises(StackError):
+        own.start("processor")
+    plain = [line for line in (own.folder / "processor" / "log").read_text().splitlines() if not line.startswith("{")]
+    assert len(plain) == 1
+    assert next(iter(env)) in plain[0]
 
 
 def test_killed_between_put_and_receipt_stores_once(own: Cloud) -> None:

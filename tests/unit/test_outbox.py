@@ -78,6 +78,7 @@ class Model(RuleBasedStateMachine):
         self.folder = Path(tempfile.mkdtemp())
         self.waiting: dict[int, Capture] = {}
         self.gaps: dict[int, str] = {}
+        self.settled: list[int] = []
         self.last_seq = self.taken = 0
         self.open()
 
@@ -125,6 +126,7 @@ class Model(RuleBasedStateMachine):
         capture = self.waiting.pop(data.draw(st.sampled_from(list(self.waiting))))
         assert self.outbox.settle(receipt(capture, status=status))
         assert not self.outbox.settle(receipt(capture, status=status))
+        self.settled.append(capture.seq)
         if status == "quarantined":
             self.gaps[capture.seq] = QUARANTINED
 
@@ -148,6 +150,9 @@ class Model(RuleBasedStateMachine):
         assert (self.outbox.waiting, self.outbox.waiting_bytes) == (len(self.waiting), self.bytes)
         assert all(self.outbox.get(seq) == capture for seq, capture in self.waiting.items())
         assert gaps(self.folder / "outbox.db") == self.gaps
+        with closing(sqlite3.connect(self.folder / "outbox.db")) as db:
+            rows = db.execute("SELECT seq FROM captures WHERE png IS NULL ORDER BY seq").fetchall()
+        assert rows == [(seq,) for seq in sorted(self.settled)]
         assert (self.outbox.age() > 0) == bool(self.waiting)
 
 

@@ -194,6 +194,16 @@ def test_a_sound_capture_is_not_let_go_at_the_first_quarantine(bench: Bench) -> 
     assert bench.outbox.waiting == 0
 
 
+@pytest.mark.parametrize("changes", [{"tx": 1}, {"sha256": "0" * 64}, {}])
+def test_a_refusal_counts_once_and_for_a_copy_of_ours(bench: Bench, changes: dict[str, Any]) -> None:
+    fill(bench, 1)
+    bench.step(Up(False))
+    tx = bench.sent[0][1]
+    for _ in range(REFUSALS + 2):
+        bench.home(1, **{"tx": tx, "status": "quarantined", "reason": "forged", **changes})
+    assert bench.outbox.waiting == 1
+
+
 def test_a_restarted_detector_sends_all_with_larger_numbers(bench: Bench) -> None:
     fill(bench, 3)
     bench.step(Up(False))
