@@ -74,6 +74,36 @@ default:
 @bundle *ARGS:
     exec local/images.sh bundle "$@"
 
+# Put one half into a cluster: deploy edge|cloud --context NAME
+[group('kubernetes')]
+@deploy *ARGS:
+    exec local/cluster.sh deploy "$@"
+
+# Take one half out of a cluster; the outbox goes only with --outbox
+[group('kubernetes')]
+@undeploy *ARGS:
+    exec local/cluster.sh undeploy "$@"
+
+# Show what deploy would change
+[group('kubernetes')]
+@diff *ARGS:
+    exec local/cluster.sh diff "$@"
+
+# Print the manifests of one half: render edge|cloud
+[group('kubernetes')]
+@render *ARGS:
+    exec local/cluster.sh render "$@"
+
+# Show what the pods of one half say
+[group('kubernetes')]
+@k8s-logs *ARGS:
+    exec local/cluster.sh logs "$@"
+
+# Bring the images to a k3s host over ssh: ship HOST
+[group('kubernetes')]
+@ship *ARGS:
+    exec local/cluster.sh ship "$@"
+
 # Run the tests; arguments go to pytest
 [group('develop')]
 @test *ARGS:

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, AwareDatetime, BeforeValidator, ConfigDict,
 from pydantic.dataclasses import dataclass
 
 from bus.message import ContractError, Message
-from bus.topics import CAPTURES, Name, capture_topic, face_key, parse
+from bus.topics import CAPTURES, Name, face_key, parse, topic
 
 MAX_PNG = 8 * 1024 * 1024  # bytes; far above any crop, far below what a broker passes on
 _SIGNATURE, _IEND = b"\x89PNG\r\n\x1a\n", b"\0\0\0\0IEND\xaeB`\x82"
@@ -99,7 +99,7 @@ class Capture:
     def to_message(self, tx: int) -> Message:
         """The form in which transmission `tx` of this capture is published."""
         facts = (*self.facts().items(), ("tx", str(tx)))
-        return Message(capture_topic(self.edge, self.camera), self.png, "image/png", facts)
+        return Message(topic(CAPTURES, self.edge, self.camera), self.png, "image/png", facts)
 
     @classmethod
     def from_message(cls, message: Message) -> tuple[Self, int]:

@@ -38,13 +38,14 @@ class Client:
     It connects for ever, with back-off and jitter. Every message must be acknowledged with `ack`. At most `depth`
     events wait to be read; then nothing more is taken from the network, so a slow reader holds the broker back.
     `keepalive` is in seconds; 0 leaves it to TCP, for a reader that may be slow for longer than a keepalive lasts.
+    `hold` is for how many seconds the broker holds what comes while we are away.
     Certificates that either side refuses end the process.
     """
 
     def __init__(
-        self, settings: Settings, name: str, subscriptions: list[str], *, depth: int = 1000, keepalive: int = 15
+        self, settings: Settings, name: str, topics: list[str], depth: int = 999, keepalive: int = 15, hold: int = 3600
     ) -> None:
-        self._subscriptions = [(topic, SubscribeOptions(qos=1)) for topic in subscriptions]
+        self._subscriptions = [(topic, SubscribeOptions(qos=1)) for topic in topics]
         self._events: queue.Queue[Event | None] = queue.Queue(depth)
         self._connections, self._stopped = 0, False
         self.up = False
@@ -58,7 +59,7 @@ class Client:
         mqtt.max_queued_messages_set(256)
         mqtt.reconnect_delay_set(1, random.randint(10, 20))  # noqa: S311 - jitter
         expiry = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
-        expiry.SessionExpiryInterval = 3600  # s that the broker holds what comes while we are away
+        expiry.SessionExpiryInterval = hold
         mqtt.connect_async(settings.broker_host, settings.broker_port, keepalive, clean_start=False, properties=expiry)
         self._mqtt = mqtt
 

@@ -8,7 +8,7 @@ from pydantic_core import from_json
 
 from bus.capture import Instant, Seq, Sha256, Tx
 from bus.message import ContractError, Message
-from bus.topics import RECEIPTS, Name, parse, receipt_topic
+from bus.topics import RECEIPTS, Name, parse, topic
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=ConfigDict(extra="ignore"))
@@ -28,7 +28,7 @@ class Receipt:
     def to_message(self) -> Message:
         """The form in which it is published."""
         body = _FORM.dump_json(self, exclude={"edge", "camera"}, exclude_defaults=True)
-        return Message(receipt_topic(self.edge, self.camera), body, "application/json")
+        return Message(topic(RECEIPTS, self.edge, self.camera), body, "application/json")
 
     @classmethod
     def from_message(cls, message: Message) -> "Receipt":

@@ -23,19 +23,14 @@ def checked(text: str, field: str) -> str:
     return text
 
 
-def capture_topic(edge: str, camera: str) -> str:
-    """Where a camera's captures are published."""
-    return f"{CAPTURES}/{checked(edge, 'edge')}/{checked(camera, 'camera')}"
+def topic(root: str, edge: str, camera: str) -> str:
+    """Where a camera's captures (root CAPTURES) or its receipts (root RECEIPTS) are published."""
+    return f"{root}/{checked(edge, 'edge')}/{checked(camera, 'camera')}"
 
 
-def receipt_topic(edge: str, camera: str) -> str:
-    """Where a camera's receipts are published."""
-    return f"{RECEIPTS}/{checked(edge, 'edge')}/{checked(camera, 'camera')}"
-
-
-def parse(topic: str, root: str) -> tuple[str, str]:
+def parse(text: str, root: str) -> tuple[str, str]:
     """Edge and camera of a topic below `root`; raises ContractError for any other."""
-    parts = topic.split("/")
+    parts = text.split("/")
     if len(parts) != 3 or parts[0] != root:
         raise ContractError(f"topic: not {root}/<edge>/<camera>")
     return checked(parts[1], "edge"), checked(parts[2], "camera")
@@ -48,7 +43,7 @@ def face_key(edge: str, camera: str, captured_at: datetime, seq: int) -> str:
     return f"faces/{edge}/{camera}/{at:%Y/%m/%d/%H%M%S}{at.microsecond // 1000:03d}Z-{seq:09d}.png"
 
 
-def quarantine_key(topic: str, sha256: str, at: datetime) -> str:
-    """The object key of a bad message; `_`, which is no name, stands for names that are none."""
-    edge, camera = (part if re.fullmatch(_NAME, part) else "_" for part in [*topic.split("/"), "", ""][1:3])
+def quarantine_key(text: str, sha256: str, at: datetime) -> str:
+    """The object key of a bad message by its topic; `_`, which is no name, stands for names that are none."""
+    edge, camera = (part if re.fullmatch(_NAME, part) else "_" for part in [*text.split("/"), "", ""][1:3])
     return f"quarantine/{edge}/{camera}/{at.astimezone(UTC):%Y/%m/%d}/{sha256}.bin"

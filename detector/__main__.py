@@ -10,7 +10,7 @@ from itertools import takewhile
 import bus.log
 from bus import metrics
 from bus.client import Client, stopping
-from bus.topics import LINK, receipt_topic
+from bus.topics import LINK, RECEIPTS, topic
 from detector.camera import SourceError, frames
 from detector.courier import carry
 from detector.faces import Faces, ModelError, crop, model_path
@@ -30,7 +30,7 @@ def main(settings: Settings) -> None:
     outbox = Outbox(settings.outbox, *names, settings.outbox_max_bytes, settings.outbox_full)
     metrics.waiting.labels(*names).set_function(lambda: outbox.waiting)
     metrics.oldest_waiting.labels(*names).set_function(outbox.age)
-    topics = [receipt_topic(*names), f"{LINK}/+/state"]
+    topics = [topic(RECEIPTS, *names), f"{LINK}/+/state"]
     with closing(outbox), closing(Client(settings, f"detector-{settings.camera}", topics)) as client:
         stale = "no fresh frame"
         metrics.serve(

@@ -218,7 +218,8 @@ class Stack:
                 raise StackError(f"{side}-broker: {side}.conf has no single line '{line}'")
             conf = conf.replace(line + "\n", here + "\n")
         there = home / "mosquitto"
-        shutil.copytree(self.bundle(identity), there / "certs", dirs_exist_ok=True)
+        there.mkdir(exist_ok=True)
+        shutil.copytree(self.bundle(identity), home / "certs", dirs_exist_ok=True)
         shutil.copy(ROOT / "mosquitto" / f"{side}.acl", there)
         (there / f"{side}.acl").chmod(0o600)
         # Started by root, mosquitto would become a user who may not read the run's own files.

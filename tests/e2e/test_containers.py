@@ -55,7 +55,7 @@ class System:
     def compose(self, *words: str) -> str:
         """Run Compose and return what it prints; its own log is shown when it fails."""
         command = ["docker", "compose", "-p", self.project, "-f", str(ROOT / "compose" / "compose.yaml"), *words]
-        env = os.environ | {"LOOP": self.loop}
+        env = os.environ | {"LOOP": self.loop, "TAG": self.project}
         env.pop("COMPOSE_PROJECT_NAME", None)
         ran = subprocess.run(command, capture_output=True, text=True, env=env, timeout=900)
         assert ran.returncode == 0, ran.stderr[-3000:]
@@ -105,7 +105,7 @@ def system() -> Iterator[System]:
         system.compose("up", "--build", "--detach", "--wait")
         yield system
     finally:
-        system.compose("--profile", "tools", "down", "--volumes", "--remove-orphans", "--timeout", "3")
+        system.compose("--profile", "tools", "down", "--volumes", "--remove-orphans", "--timeout", "3", "--rmi", "all")
 
 
 def test_a_face_reaches_the_bucket_with_its_facts(system: System) -> None:
@@ -174,8 +174,11 @@ def test_only_the_brokers_meet(system: System) -> None:
 
 
 def test_images_are_small(system: System) -> None:
-    base = system.docker.images.get("debian:trixie-slim").attrs["Size"]
-    above = {name: (system.docker.images.get(f"facebridge/{name}:dev").attrs["Size"] - base) / 1e6 for name in OURS}
+    def size(image: str) -> int:
+        return int(system.docker.images.get(image).attrs["Size"])
+
+    base = size("debian:trixie-slim")
+    above = {name: (size(f"facebridge/{name}:{system.project}") - base) / 1e6 for name in OURS}
     print({name: f"{size:.0f} MB" for name, size in above.items()})
     assert above["broker"] <= 25
     assert above["logger"] <= 60

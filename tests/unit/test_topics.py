@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bus.message import ContractError
-from bus.topics import capture_topic, checked, face_key, parse, quarantine_key, receipt_topic
+from bus.topics import CAPTURES, RECEIPTS, checked, face_key, parse, quarantine_key, topic
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678_000, UTC)
 HOSTILE = [
@@ -36,9 +36,9 @@ HOSTILE = [
 def test_a_hostile_name_becomes_nothing(name: str) -> None:
     for build in (
         lambda: checked(name, "edge"),
-        lambda: capture_topic(name, "door"),
-        lambda: capture_topic("edge-1", name),
-        lambda: receipt_topic("edge-1", name),
+        lambda: topic(CAPTURES, name, "door"),
+        lambda: topic(CAPTURES, "edge-1", name),
+        lambda: topic(RECEIPTS, "edge-1", name),
         lambda: face_key(name, "door", NOW, 1),
         lambda: face_key("edge-1", name, NOW, 1),
         lambda: parse(f"stored/{name}/door", "stored"),
@@ -48,17 +48,15 @@ def test_a_hostile_name_becomes_nothing(name: str) -> None:
             build()
 
 
-@pytest.mark.parametrize(
-    "topic", ["", "stored", "stored/a", "stored/a/b/c", "/stored/a/b", "Stored/a/b", "stored/a/b/"]
-)
-def test_another_topic_is_not_parsed(topic: str) -> None:
+@pytest.mark.parametrize("text", ["", "stored", "stored/a", "stored/a/b/c", "/stored/a/b", "Stored/a/b", "stored/a/b/"])
+def test_another_topic_is_not_parsed(text: str) -> None:
     with pytest.raises(ContractError, match="^topic: "):
-        parse(topic, "stored")
+        parse(text, "stored")
 
 
 @given(st.text(), st.from_regex(r"[0-9a-f]{64}", fullmatch=True))
-def test_a_quarantine_key_never_leaves_its_prefix(topic: str, sha256: str) -> None:
-    key = quarantine_key(topic, sha256, NOW)
+def test_a_quarantine_key_never_leaves_its_prefix(text: str, sha256: str) -> None:
+    key = quarantine_key(text, sha256, NOW)
     assert re.fullmatch(rf"quarantine/(_|[a-z0-9-]+)/(_|[a-z0-9-]+)/2026/01/02/{sha256}\.bin", key)
 
 
@@ -68,5 +66,5 @@ def test_keys_have_their_form() -> None:
 
 
 def test_what_is_built_is_parsed() -> None:
-    assert parse(capture_topic("e", "c"), "face-detector") == ("e", "c")
-    assert parse(receipt_topic("e", "c"), "stored") == ("e", "c")
+    assert parse(topic(CAPTURES, "e", "c"), "face-detector") == ("e", "c")
+    assert parse(topic(RECEIPTS, "e", "c"), "stored") == ("e", "c")
