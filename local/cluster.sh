@@ -10,7 +10,8 @@ what=${1-} && shift
 command -v kubectl >/dev/null || die 'there is no kubectl here: install it'
 
 if [ "$what" = ship ]; then
-    host=${1-} && [ -n "$host" ] || die 'usage: ./just ship [USER@]HOST'
+    host=${1-}
+    [ -n "$host" ] || die 'usage: ./just ship [USER@]HOST'
     archive=$(mktemp -u).tar.gz && trap 'rm -f "$archive"' EXIT
     local/images.sh bundle "$archive" >/dev/null
     echo "bringing $(du -h "$archive" | cut -f 1) to $host" >&2
@@ -18,7 +19,8 @@ if [ "$what" = ship ]; then
     exit
 fi
 
-half=${1-} && shift || usage
+half=${1-}
+[ $# -eq 0 ] || shift
 case $half in
 edge) namespace=facebridge secrets=edge parts='edge-broker detector logger' ;;
 cloud) namespace=facebridge-cloud secrets='cloud-broker processor' parts='cloud-broker processor' ;;
@@ -26,10 +28,13 @@ cloud) namespace=facebridge-cloud secrets='cloud-broker processor' parts='cloud-
 esac
 [ "$what" != render ] || exec kubectl kustomize "k8s/$half"
 
-context= outbox=
+context='' outbox=''
 while [ $# -gt 0 ]; do
     case $1 in
-    --context) context=${2-} && shift 2 || usage ;;
+    --context)
+        [ $# -ge 2 ] || usage
+        context=$2 && shift 2
+        ;;
     --outbox) outbox=yes && shift ;;
     *) die "$what: unknown '$1'" ;;
     esac
@@ -60,7 +65,7 @@ undeploy)
     k -n $namespace delete deployment,service,networkpolicy,configmap,hpa,pdb -l app.kubernetes.io/part-of=facebridge --ignore-not-found
     if [ -n "$outbox" ]; then k delete namespace $namespace; else echo "namespace $namespace with its Secrets and the outbox stays; --outbox gives them up"; fi
     ;;
-diff) k diff --server-side -k "k8s/$half" && echo 'no difference' || [ $? -eq 1 ] ;;
-logs) k -n $namespace logs --all-containers --prefix --tail 20 -f -l "app in ($(echo $parts | tr ' ' ,))" --max-log-requests 20 ;;
+diff) if k diff --server-side -k "k8s/$half"; then echo 'no difference'; else [ $? -eq 1 ]; fi ;;
+logs) k -n $namespace logs --all-containers --prefix --tail 20 -f -l "app in ($(echo "$parts" | tr ' ' ,))" --max-log-requests 20 ;;
 *) die "unknown '$what'" ;;
 esac

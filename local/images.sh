@@ -21,6 +21,7 @@ build() {
         exec docker compose -f compose/compose.yaml build
     fi
     for target in $targets; do
+        # shellcheck disable=SC2086 # nothing, or one word
         docker buildx build --platform linux/amd64,linux/arm64 --target "$target" \
             --tag "${registry}facebridge/$target:$tag" $push .
     done
