@@ -10,7 +10,8 @@ FROM base AS broker
 RUN apt-get update \
  && apt-get install -y --no-install-recommends mosquitto mosquitto-clients \
  && rm -rf /var/lib/apt/lists/* /var/cache/apt/* /var/cache/debconf/* /var/log/* /etc/mosquitto
-COPY --chown=10001:10001 --chmod=0400 mosquitto/*.conf mosquitto/*.acl /mosquitto/
+# Its group may read them too, so that a broker can run as whoever owns the keys.
+COPY --chown=10001:10001 --chmod=0440 mosquitto/*.conf mosquitto/*.acl /mosquitto/
 WORKDIR /
 USER 10001:10001
 ENTRYPOINT ["mosquitto", "-c"]

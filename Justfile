@@ -4,14 +4,14 @@ set shell := ["sh", "-euc"]
 set positional-arguments
 set no-exit-message
 
-# What was started by hand from this checkout's files, or else a name of its own: two checkouts on one host are two projects.
+# The project that runs, or last ran, from this checkout; else a name of its own: two checkouts are two projects.
 export COMPOSE_PROJECT_NAME := `
     label=com.docker.compose.project
-    found=$(docker ps --all --filter label=$label.config_files="$PWD/compose/compose.yaml" \
-        --format "{{.Label \"$label\"}}" 2>/dev/null | head -n 1)
-    echo "${found:-facebridge-$(pwd | cksum | cut -d ' ' -f 1)}"`
+    found=$(docker ps --all --filter label=$label.working_dir="$PWD/compose" --format "{{.Label \"$label\"}}" 2>/dev/null | head -n 1)
+    [ -z "$found" ] || { mkdir -p .run && echo "$found" >.run/project; }
+    cat .run/project 2>/dev/null || echo "facebridge-$(pwd | cksum | cut -d ' ' -f 1)"`
 
-compose := "docker compose -f compose/compose.yaml"
+compose := "command -v docker >/dev/null || { echo 'there is no docker here: install it' >&2; exit 1; }; docker compose -f compose/compose.yaml"
 locks := "requirements"
 with_mosquitto := 'MOSQUITTO=${MOSQUITTO:-$(local/mosquitto.sh)} && export MOSQUITTO &&'
 

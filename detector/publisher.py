@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 WINDOW = 64  # captures on their way without a receipt
 REORDER = 24  # transmissions by which one may be overtaken before it counts as lost
 PATIENCE = 2.0  # s: no copy counts as lost sooner
-PROBE_MAX = 300.0  # s: the longest wait between two probes
+PROBE_MAX = 300.0  # s: the longest wait for a probe, or for a copy to count as lost
 SAMPLE_MAX = 60.0  # s: a receipt that an outage delayed says little about the way
 REFUSALS = 3  # quarantine receipts for a sound capture before they are believed
 
@@ -141,7 +141,8 @@ class Publisher:
         """Mark what must be sent again: overtaken copies, and after a silence on a working link the oldest one."""
         patience = max(2 * self._smoothed, PATIENCE)
         for flight in self._flights.values():
-            if flight.tx < self._horizon and now - flight.sent_at > patience * 2.0**flight.losses:
+            wait = max(min(patience * 2.0**flight.losses, PROBE_MAX), patience)
+            if flight.tx < self._horizon and now - flight.sent_at > wait:
                 flight.losses, flight.resend = flight.losses + 1, flight.resend or "overtaken"
         if not self.link or not self._flights:
             return

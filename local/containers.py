@@ -16,7 +16,7 @@ _ORDER = ("enrol", "store", "cloud-broker", "edge-broker", "processor", "sample"
 
 def compose(which: str, *words: str) -> "subprocess.CompletedProcess[str]":
     """Run Compose on one of the shipped files."""
-    command = ["docker", "compose", "-f", str(ROOT / "compose" / f"{which}.yaml"), *words]
+    command = ["docker", "compose", "--ansi", "never", "-f", str(ROOT / "compose" / f"{which}.yaml"), *words]
     try:
         return subprocess.run(command, text=True, capture_output=True, check=False)
     except FileNotFoundError:
@@ -24,8 +24,13 @@ def compose(which: str, *words: str) -> "subprocess.CompletedProcess[str]":
 
 
 def _last(text: str) -> str:
-    lines = [line for line in text.splitlines() if line.strip()]
-    return lines[-1].strip() if lines else "no word of it"
+    """The last line that says something; of a log line its event and its reason."""
+    lines = [line.strip() for line in text.splitlines() if line.strip() and not line.startswith("#")]
+    try:
+        said = json.loads(lines[-1])
+        return f"{said['event']}: {said['reason']}" if "reason" in said else str(said["event"])
+    except (ValueError, KeyError, TypeError, IndexError):
+        return lines[-1] if lines else "no word of it"
 
 
 def containers(which: str) -> list[dict[str, Any]]:
@@ -48,8 +53,11 @@ def trouble(which: str, final: bool) -> str:
         state = one["State"]
         broken = one["RestartCount"] > 1 or (state["Status"] == "exited" and state["ExitCode"] != 0)
         unready = state["Status"] != "exited" and state.get("Health", {}).get("Status") != "healthy"
-        if broken or (final and unready):
-            logs = compose(which, "logs", "--no-log-prefix", "--no-color", "--tail", "20", _service(one))
+        if broken or unready:
+            logs = compose(which, "logs", "--no-log-prefix", "--no-color", "--tail", "5", _service(one))
+            refused = state.get("Health", {}).get("Status") == "unhealthy" and '"level": "ERROR"' in logs.stdout
+            if not (broken or final or refused):
+                continue
             return f"{_service(one)}: {_last(logs.stdout) if logs.stdout.strip() else state['Error'] or 'not healthy'}"
     return ""
 
@@ -60,14 +68,13 @@ def up(which: str) -> None:
         sys.exit("there is no Docker engine with Compose in reach: start it, or run ./just demo, which needs none")
     print("building and starting; the first time takes a few minutes", file=sys.stderr)
     started = compose(which, "up", "--build", "--detach")
-    said = f"{started.stderr}\n{started.stdout}"
     deadline = time.monotonic() + PATIENCE
     while True:
         late = time.monotonic() > deadline
         if cause := trouble(which, final=late or started.returncode != 0):
             sys.exit(f"{cause}\n./just logs shows more, ./just down ends what is running")
         if started.returncode:
-            sys.exit(f"compose: {_last(said)}\n./just down ends what is running")
+            sys.exit(f"compose: {_last(started.stderr)}\n./just down ends what is running")
         states = [one["State"] for one in containers(which)]
         if all(state.get("Health", {}).get("Status", "healthy") == "healthy" for state in states):
             break

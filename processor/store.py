@@ -79,6 +79,14 @@ class Store:
         """Wait until the bucket is there and ours; make it if CREATE_BUCKET says so."""
         self._patiently(self._check)
 
+    def ask(self) -> str:
+        """One line about what is wrong with the store at this moment, or nothing."""
+        try:
+            self._s3.head_bucket(Bucket=self._bucket)
+        except (ClientError, BotoCoreError) as error:
+            return f"{_kind(error)}: {error}"
+        return self.trouble
+
     def _check(self) -> None:
         try:
             self._s3.head_bucket(Bucket=self._bucket)

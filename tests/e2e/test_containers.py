@@ -139,6 +139,7 @@ def test_a_container_has_no_more_rights_than_it_needs(system: System, service: s
     assert not host["Privileged"]
     assert "no-new-privileges:true" in host["SecurityOpt"]
     assert host["Memory"] > 0
+    assert host["PidsLimit"] > 0
     assert host["RestartPolicy"]["Name"] == "unless-stopped"
     uids = [uid for _, uid in system.container(service).top(ps_args="-eo pid,uid")["Processes"]]
     assert "0" not in uids
@@ -164,7 +165,7 @@ def test_only_the_brokers_meet(system: System) -> None:
         networks[service] = {name.removeprefix(f"{system.project}_") for name in joined}
     assert networks == {
         "sample": {"edge"},
-        "detector": {"edge"},
+        "detector": {"edge", "camera"},
         "logger": {"edge"},
         "edge-broker": {"edge", "wan"},
         "cloud-broker": {"wan", "cloud"},

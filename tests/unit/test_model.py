@@ -1,0 +1,209 @@
+"""The guarantee, searched for holes: the real outbox, publisher and intake between brokers and a store that misbehave.
+
+Brokers, link and store are models that may crash, forget, repeat, reorder and spoil at any step. Whatever happens, a
+committed capture is waiting in the outbox or is in the store, once; and when everything works again, all of it drains.
+"""
+
+import shutil
+import tempfile
+import threading
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from bus.capture import Capture
+from bus.message import Down, Message, Up
+from bus.topics import LINK
+from detector.outbox import Outbox
+from detector.publisher import REFUSALS, Publisher
+from processor.intake import Intake
+from processor.store import StoppedError, UnlikeError
+from tests.unit.test_outbox import add
+
+WINDOW = 6
+FATES = ["", "", "", "", "before", "after", "twice", "lost", "spoilt"]
+
+
+class Store:
+    """A bucket with conditional puts; the caller may die `before` it stores, or `after`, before it says so."""
+
+    def __init__(self) -> None:
+        self.objects: dict[str, bytes] = {}
+        self.dies = ""
+
+    def put(self, capture: Capture) -> bool:
+        if self.dies == "before":
+            raise StoppedError
+        new = capture.key not in self.objects
+        if not new and self.objects[capture.key] != capture.png:
+            raise UnlikeError(capture.key)
+        self.objects[capture.key] = capture.png
+        if self.dies:
+            raise StoppedError
+        return new
+
+    def quarantine(self, message: Message, reason: str) -> str:
+        if self.dies:
+            raise StoppedError
+        return "quarantine/x"
+
+
+class Wire:
+    """What the intake says: receipts; acknowledgements do not matter here, because nothing waits for them."""
+
+    def __init__(self) -> None:
+        self.said: list[Message] = []
+
+    def publish(self, message: Message) -> None:
+        self.said.append(message)
+
+    def ack(self, message: Message) -> None:
+        pass
+
+
+class World(RuleBasedStateMachine):
+    """Faces go edge -> cloud -> store, receipts go back the same way; four queues in between."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.folder = Path(tempfile.mkdtemp())
+        self.now, self.link, self.up = 1000.0, True, False
+        self.committed: dict[int, Capture] = {}
+        self.spoilt: dict[int, int] = {}
+        self.edge_out: list[Message] = []
+        self.cloud_out: list[Message] = []
+        self.cloud_back: list[Message] = []
+        self.edge_back: list[Message] = []
+        self.store = Store()
+        self.wire = Wire()
+        self.intake = Intake(self.wire, self.store, 1, threading.Event())  # type: ignore[arg-type]
+        self.start()
+        self.the_detector_connects(False)
+        self.capture(3)  # most of what can go wrong needs something to go wrong with
+
+    def start(self) -> None:
+        self.outbox = Outbox(self.folder / "outbox.db", "edge-1", "door")
+        self.publisher = Publisher(self.outbox, WINDOW)
+        self.up = False
+
+    def teardown(self) -> None:
+        try:
+            self.heal()
+        finally:
+            self.outbox.close()
+            self.intake._pool.shutdown()
+            shutil.rmtree(self.folder)
+
+    def step(self, event: Any = None) -> None:
+        sent = list(self.publisher.step(event, self.now))
+        assert self.up or not sent
+        self.edge_out += sent
+        assert len(self.publisher._flights) <= WINDOW
+
+    @rule(count=st.integers(1, 5))
+    def capture(self, count: int) -> None:
+        for _ in range(count):
+            capture = add(self.outbox)
+            assert capture
+            self.committed[capture.seq] = capture
+        self.step()
+
+    @rule(seconds=st.sampled_from([0.1, 1, 2.5, 30, 4000]))
+    def time_passes(self, seconds: float) -> None:
+        self.now += seconds
+        self.step()
+
+    @rule(session=st.booleans())
+    def the_detector_connects(self, session: bool) -> None:
+        if self.up:
+            self.up = False
+            self.step(Down("gone"))
+        self.up = True
+        self.step(Up(session))
+
+    @rule(what=st.sampled_from(["detector", "edge broker", "cloud broker", "link"]))
+    def something_breaks(self, what: str) -> None:
+        """A part is killed and loses what it held in memory, or the link goes down or comes up."""
+        if what == "detector":
+            self.outbox.close()
+            self.start()
+        if what == "edge broker":
+            self.edge_out, self.edge_back, self.up = [], [], False
+            self.step(Down("killed"))
+        if what == "cloud broker":
+            self.cloud_out, self.cloud_back = [], []
+        if what == "link":
+            self.link = not self.link
+            if self.up:
+                self.step(Message(f"{LINK}/x/state", b"1" if self.link else b"0"))
+
+    @rule(fates=st.lists(st.tuples(st.sampled_from(FATES), st.integers(0, 9)), min_size=1, max_size=12))
+    def faces_travel(self, fates: list[tuple[str, int]]) -> None:
+        """Some of the faces on their way reach the processor, in any order, each with a fate of its own."""
+        if self.link:
+            self.cloud_out, self.edge_out = self.cloud_out + self.edge_out, []
+        for fate, number in fates[: len(self.cloud_out)]:
+            message = self.cloud_out.pop(number % len(self.cloud_out))
+            if fate == "spoilt":
+                seq = int(dict(message.properties)["seq"])
+                self.spoilt[seq] = self.spoilt.get(seq, 0) + 1
+                message = replace(message, payload=message.payload + b"!")
+            if fate != "lost":
+                self.process(message, fate if fate in ("before", "after") else "")
+            if fate == "twice":
+                self.process(message)
+
+    @rule(fates=st.lists(st.tuples(st.sampled_from(["", "", "", "lost", "twice"]), st.integers(0, 9)), min_size=1))
+    def receipts_travel(self, fates: list[tuple[str, int]]) -> None:
+        """Some of the receipts on their way come home, in any order."""
+        if self.link:
+            self.edge_back, self.cloud_back = self.edge_back + self.cloud_back, []
+        for fate, number in fates[: len(self.edge_back)] if self.up else ():
+            message = self.edge_back.pop(number % len(self.edge_back))
+            for _ in range({"lost": 0, "twice": 2}.get(fate, 1)):
+                self.step(message)
+
+    def process(self, message: Message, dies: str = "") -> None:
+        self.store.dies = dies
+        with suppress(StoppedError):
+            self.intake.handle(message)
+        self.cloud_back += self.wire.said
+        self.wire.said = []
+
+    @invariant()
+    def nothing_is_lost_or_twice(self) -> None:
+        for seq, capture in self.committed.items():
+            stored = [key for key in self.store.objects if key.endswith(f"-{seq:09d}.png")]
+            assert stored in ([], [capture.key])
+            if stored:
+                assert self.store.objects[capture.key] == capture.png
+            elif self.outbox.get(seq) is None:
+                assert self.spoilt.get(seq, 0) >= REFUSALS, f"{seq} is nowhere"
+
+    def heal(self) -> None:
+        """Everything works from now on; within a simulated day nothing waits any more."""
+        self.link = True
+        self.the_detector_connects(False)
+        self.step(Message(f"{LINK}/x/state", b"1"))
+        for _ in range(24 * 60):
+            self.cloud_out, self.edge_out = self.cloud_out + self.edge_out, []
+            while self.cloud_out:
+                self.process(self.cloud_out.pop(0))
+            self.edge_back, self.cloud_back = self.edge_back + self.cloud_back, []
+            while self.edge_back:
+                self.step(self.edge_back.pop(0))
+            if not self.outbox.waiting:
+                break
+            self.now += 60
+            self.step()
+        assert self.outbox.waiting == 0
+        self.nothing_is_lost_or_twice()
+
+
+TestWorld = World.TestCase
+TestWorld.settings = settings(max_examples=100, stateful_step_count=50, deadline=None)
