@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import re
 import subprocess
 import sys
 import time
@@ -25,7 +26,8 @@ def compose(which: str, *words: str) -> "subprocess.CompletedProcess[str]":
 
 def _last(text: str) -> str:
     """The last line that says something; of a log line its event and its reason."""
-    lines = [line.strip() for line in text.splitlines() if line.strip() and not line.startswith("#")]
+    plain = re.sub(r"\x1b\[[0-9;]*[A-Za-z]", "", text)
+    lines = [line.strip() for line in plain.splitlines() if line.strip() and not line.startswith("#")]
     try:
         said = json.loads(lines[-1])
         return f"{said['event']}: {said['reason']}" if "reason" in said else str(said["event"])
@@ -39,7 +41,8 @@ def containers(which: str) -> list[dict[str, Any]]:
     if not ids:
         return []
     shown = subprocess.run(["docker", "inspect", *ids], text=True, capture_output=True, check=False).stdout
-    found = [one for one in json.loads(shown or "[]") if _service(one) in _ORDER]
+    services = compose(which, "config", "--services").stdout.split()  # both halves may run from one checkout
+    found = [one for one in json.loads(shown or "[]") if _service(one) in services]
     return sorted(found, key=lambda one: _ORDER.index(_service(one)))
 
 
