@@ -73,12 +73,12 @@ class Link:
                     task.cancel()
             finally:
                 self._ends.discard(far_writer)
-                far_writer.transport.abort()
+                far_writer.close()
         except OSError:
             pass
         finally:
             self._ends.discard(writer)
-            writer.transport.abort()
+            writer.close()
 
     async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Pass bytes on in one direction; what is in the pipe for `delay` does not hold up what comes after it."""
@@ -93,6 +93,7 @@ class Link:
                 with suppress(OSError):
                     writer.write(data)
                     await writer.drain()
+                pipe.task_done()
 
         delivery = asyncio.create_task(deliver())
         try:
@@ -100,6 +101,7 @@ class Link:
                 if self.rate:
                     await asyncio.sleep(len(data) / self.rate)
                 await pipe.put((self._loop.time() + self.delay, data))
+            await pipe.join()  # an end that closes has said what it had to say
         except OSError:
             pass  # the far end is gone; so is this way
         finally:

@@ -93,9 +93,11 @@ class System:
 
     def crash(self, *services: str) -> None:
         """Kill from outside of the engine, all at once, so that it looks like a crash and not like our wish."""
-        pids = [self.container(service).attrs["State"]["Pid"] for service in services]
-        for pid in pids:
-            os.kill(pid, signal.SIGKILL)
+        before = {service: self.container(service).attrs["State"] for service in services}
+        for state in before.values():
+            os.kill(state["Pid"], signal.SIGKILL)
+        for service, state in before.items():
+            until(lambda s=service, was=state: self.container(s).attrs["State"]["StartedAt"] != was["StartedAt"])
 
 
 @pytest.fixture(scope="module")
@@ -149,7 +151,9 @@ def test_a_container_has_no_more_rights_than_it_needs(system: System, service: s
 def test_a_container_writes_to_its_volumes_only(system: System, service: str) -> None:
     mounts = {mount["Destination"] for mount in system.container(service).attrs["Mounts"]}
     for change in system.container(service).diff() or []:
-        assert any(place.startswith(change["Path"]) for place in (*mounts, "/tmp", "/users.json")), change
+        assert any(
+            place.startswith(change["Path"]) for place in (*mounts, "/tmp", "/users.json", "/usr/sbin/docker-init")
+        ), change
 
 
 def test_only_the_store_has_a_port_and_only_here(system: System) -> None:

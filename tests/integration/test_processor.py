@@ -206,7 +206,7 @@ def test_a_missing_bucket_is_waited_for(own: Cloud) -> None:
     own.s3().delete_bucket(Bucket=BUCKET)
     with own.peer() as edge:
         edge.say(capture(1).to_message(1))
-        until(lambda: "NoSuchBucket" in own.ready())
+        until(lambda: "store says no" in own.ready())
         assert edge.got == []
         own.s3().create_bucket(Bucket=BUCKET)
         until(lambda: edge.got, 40)
@@ -218,11 +218,11 @@ class Portal(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self.rfile.read(int(self.headers.get("Content-Length", 0)))
         self.send_response(200)
-        self.send_header("Content-Length", "13")
+        page = b"<html>please sign in" if self.command == "GET" else b""
+        self.send_header("Content-Length", str(len(page)))
         self.send_header("ETag", '"1"')
         self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(b"<html>please ")
+        self.wfile.write(page)
 
     do_PUT = do_HEAD = do_GET
 
