@@ -50,9 +50,9 @@ def _service(container: dict[str, Any]) -> str:
     return str(container["Config"]["Labels"]["com.docker.compose.service"])
 
 
-def trouble(which: str, final: bool) -> str:
+def trouble(which: str, found: list[dict[str, Any]], final: bool) -> str:
     """One line about the first container that cannot come up; when `final`, also about one that is merely not ready."""
-    for one in containers(which):
+    for one in found:
         state = one["State"]
         broken = one["RestartCount"] > 1 or (state["Status"] == "exited" and state["ExitCode"] != 0)
         unready = state["Status"] != "exited" and state.get("Health", {}).get("Status") != "healthy"
@@ -73,16 +73,15 @@ def up(which: str) -> None:
     started = compose(which, "up", "--build", "--detach")
     deadline = time.monotonic() + PATIENCE
     while True:
-        late = time.monotonic() > deadline
-        if cause := trouble(which, final=late or started.returncode != 0):
+        found, late = containers(which), time.monotonic() > deadline
+        if cause := trouble(which, found, final=late or started.returncode != 0):
             sys.exit(f"{cause}\n./just logs shows more, ./just down ends what is running")
         if started.returncode:
             sys.exit(f"compose: {_last(started.stderr)}\n./just down ends what is running")
-        states = [one["State"] for one in containers(which)]
-        if all(state.get("Health", {}).get("Status", "healthy") == "healthy" for state in states):
+        if all(one["State"].get("Health", {}).get("Status", "healthy") == "healthy" for one in found):
             break
         time.sleep(1)
-    for one in containers(which):
+    for one in found:
         if one["State"]["Status"] == "running":
             ports = [f"{p[0]['HostIp']}:{p[0]['HostPort']}" for p in one["NetworkSettings"]["Ports"].values() if p]
             print(f"{_service(one):14} healthy {' '.join(ports)}")
