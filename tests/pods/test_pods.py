@@ -1,0 +1,218 @@
+"""The Kubernetes manifests really run: both halves, as rendered, on podman, which knows everything in them but Service,
+NetworkPolicy, HorizontalPodAutoscaler and fsGroup.
+
+A container with podman in it stands for the nodes. Networks stand for what Services do: a pod has the names of the
+Services that select it. Nothing of ours is imported here.
+"""
+
+import os
+import re
+import secrets
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import docker
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+TARGETS = ("broker", "detector", "logger", "processor", "sample", "store")
+# Which networks each pod is on: only the two brokers meet on the wan.
+NETWORKS = {
+    "cloud-broker": ("cloud", "wan"),
+    "processor": ("cloud",),
+    "edge-broker": ("edge", "wan"),
+    "logger": ("edge",),
+    "sample": ("edge",),
+    "detector": ("edge",),
+}
+KEYS = ["-e", "AWS_ACCESS_KEY_ID=local", "-e", "AWS_SECRET_ACCESS_KEY=local-only", "-e", "AWS_DEFAULT_REGION=us-east-1"]
+
+
+def engine() -> docker.DockerClient | None:
+    try:
+        return docker.from_env()
+    except docker.errors.DockerException:
+        return None
+
+
+if engine() is None and not os.environ.get("REQUIRE_ENGINE"):
+    pytest.skip("NOT RUN: the pod tests need a Docker engine in reach", allow_module_level=True)
+
+
+def until(what: Callable[[], Any], seconds: float = 60) -> Any:
+    deadline = time.monotonic() + seconds
+    while not (value := what()):
+        assert time.monotonic() < deadline, f"not within {seconds} s"
+        time.sleep(0.5)
+    return value
+
+
+def run(*command: str, **more: Any) -> str:
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=600, cwd=ROOT, **more)
+    assert ran.returncode == 0, f"{command[:6]}: {ran.stderr[-3000:]}"
+    return ran.stdout
+
+
+class Node:
+    """A container in which podman runs the pods of both halves."""
+
+    def __init__(self, folder: Path) -> None:
+        self.name = f"facebridge-test-{secrets.token_hex(4)}"
+        self.things = self._render(folder)
+        names = ("cloud-broker", "processor", "edge-07")
+        printed = run("python", "-m", "local.enroll", "--pki", str(folder / "pki"), "--format", "k8s", *names)
+        store = {"AWS_ACCESS_KEY_ID": "local", "AWS_SECRET_ACCESS_KEY": "local-only"}
+        self.things += [thing for thing in yaml.safe_load_all(printed) if thing]
+        self.things.append({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "store"}, "stringData": store})
+
+    def _render(self, folder: Path) -> list[dict[str, Any]]:
+        """Both halves as a newcomer would edit them: own images, the sample for a camera, a store of one's own."""
+        for part in ("k8s", "mosquitto"):
+            shutil.copytree(ROOT / part, folder / part)
+        edits = {"camera/device-plugin\n": "camera/sample\n", "newTag: dev": f"newTag: {self.name}"}
+        own = "BUCKET=faces, CREATE_BUCKET=1, S3_REGION=us-east-1, S3_ENDPOINT_URL=http://store:8333"
+        edits["BUCKET=my-faces, S3_REGION=eu-central-1"] = own
+        for file in (folder / "k8s").rglob("*.yaml"):
+            text = file.read_text()
+            for old, new in edits.items():
+                text = text.replace(old, new)
+            file.write_text(text)
+        halves = [run("kubectl", "kustomize", str(folder / "k8s" / half)) for half in ("edge", "cloud")]
+        return [thing for half in halves for thing in yaml.safe_load_all(half)]
+
+    def start(self) -> None:
+        env = os.environ | {"TAG": self.name}
+        run("docker", "compose", "-f", "compose/compose.yaml", "build", "--quiet", env=env)
+        image = f"facebridge/node:{self.name}"
+        run("docker", "build", "-q", "-t", image, "-f", "tests/pods/node.Dockerfile", "tests/pods")
+        free = [f"--security-opt={what}=unconfined" for what in ("seccomp", "apparmor", "systempaths")]
+        rights = ["--cap-add=ALL", "--cap-drop=SYS_RESOURCE", *free]
+        places = ["-v", "/sys/fs/cgroup:/sys/fs/cgroup", "-v", f"{self.name}:/var/lib/containers"]
+        run("docker", "run", "-d", "--init", "--name", self.name, "--cgroupns=host", *rights, *places, image)
+        images = [f"facebridge/{target}:{self.name}" for target in TARGETS]
+        with subprocess.Popen(["docker", "save", *images], stdout=subprocess.PIPE) as archive:
+            self.podman("load", "--quiet", stdin=archive.stdout)
+        for network in ("edge", "wan", "cloud"):
+            self.podman("network", "create", network)
+        self.shell("cat >/users.json && chmod a+r /users.json", input=(ROOT / "compose" / "store.json").read_text())
+        store = ["--network", "cloud:alias=store", "-v", "/users.json:/users.json"]
+        store.append(f"localhost/facebridge/store:{self.name}")
+        self.podman("run", "-d", "--name", "store", *store, "-s3.config=/users.json")
+
+    def end(self) -> None:
+        subprocess.run(["docker", "exec", self.name, "podman", "pod", "rm", "-af", "-t", "0"], capture_output=True)
+        subprocess.run(["docker", "exec", self.name, "podman", "rm", "-af", "-t", "0"], capture_output=True)
+        subprocess.run(["docker", "rm", "-f", self.name], capture_output=True)
+        subprocess.run(["docker", "volume", "rm", self.name], capture_output=True)
+        images = [f"facebridge/{target}:{self.name}" for target in (*TARGETS, "node")]
+        subprocess.run(["docker", "rmi", *images], capture_output=True)
+
+    def podman(self, *words: str, **more: Any) -> str:
+        return run("docker", "exec", "-i", self.name, "podman", *words, **more)
+
+    def shell(self, line: str, **more: Any) -> str:
+        return run("docker", "exec", "-i", self.name, "sh", "-euc", line, **more)
+
+    def play(self, app: str) -> None:
+        """Make the pod of a Deployment, with what a cluster would do for it."""
+        (deployment,) = (t for t in self.things if t["kind"] == "Deployment" and t["metadata"]["name"] == app)
+        pod = deployment["spec"]["template"]["spec"]
+        deployment["spec"]["replicas"] = 1
+        for container in pod["containers"]:
+            container.pop("ports", None)  # podman would open them on the node; in Kubernetes they are mere words
+        if app == "sample":
+            pod["containers"][0]["env"].append({"name": "LOOP", "value": "1"})
+        things = [t for t in self.things if t["kind"] in ("ConfigMap", "Secret", "PersistentVolumeClaim")]
+        services = [t for t in self.things if t["kind"] == "Service" and t["spec"].get("selector") == {"app": app}]
+        names = "".join(f"alias={t['metadata']['name']}," for t in services).rstrip(",")
+        networks = [word for net in NETWORKS[app] for word in ("--network", f"{net}:{names}" if names else net)]
+        self.podman("kube", "play", "--start=false", *networks, "-", input=yaml.safe_dump_all([*things, deployment]))
+        group = pod["securityContext"].get("fsGroup")
+        volumes = "/var/lib/containers/storage/volumes/*/_data"
+        self.shell(f"chgrp -R {group} {volumes}; chmod g+rwX {volumes}" if group else "true")
+        self.podman("pod", "start", f"{app}-pod")
+
+    def kill(self, app: str) -> None:
+        """The pod is gone at once, as with a lost node or an eviction, and made anew as its Deployment would."""
+        self.podman("pod", "rm", "--force", "--time", "0", f"{app}-pod")
+        self.play(app)
+
+    def ready(self, app: str) -> bool:
+        """What the readiness probe of the manifest says."""
+        (pod,) = (
+            t["spec"]["template"]["spec"]
+            for t in self.things
+            if t["kind"] == "Deployment" and t["metadata"]["name"] == app
+        )
+        probe = pod["containers"][0]["readinessProbe"]
+        if "exec" in probe:
+            words = probe["exec"]["command"]
+        elif "httpGet" in probe:
+            get = probe["httpGet"]
+            words = [
+                "python3",
+                "-c",
+                f"import urllib.request as u; u.urlopen('http://127.0.0.1:{get['port']}{get['path']}')",
+            ]
+        else:
+            port = probe["tcpSocket"]["port"]
+            words = ["python3", "-c", f"import socket; socket.create_connection(('127.0.0.1', {port}))"]
+        command = ["docker", "exec", self.name, "podman", "exec", f"{app}-pod-{app}", *words]
+        return subprocess.run(command, capture_output=True).returncode == 0
+
+    def audit(self) -> dict[str, int]:
+        words = ["local.audit", "--outbox", "/outbox/outbox.db", "--endpoint", "http://store:8333"]
+        image = f"localhost/facebridge/sample:{self.name}"
+        line = self.podman(
+            "run", "--rm", "--network", "cloud", "-v", "outbox:/outbox", *KEYS, image, *words
+        ).splitlines()[-1]
+        return {name: int(number) for name, number in re.findall(r"(\w+)=(\d+)", line)}
+
+    def flows(self) -> None:
+        """Faces that were captured after now arrive."""
+        captured = self.audit()["captured"]
+        found = until(lambda: (now := self.audit())["stored"] > captured + 3 and now, 90)
+        assert (found["lost"], found["duplicated"]) == (0, 0)
+
+
+@pytest.fixture(scope="module")
+def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
+    node = Node(tmp_path_factory.mktemp("pods"))
+    try:
+        node.start()
+        for app in NETWORKS:
+            node.play(app)
+        yield node
+    finally:
+        node.end()
+
+
+def test_every_pod_gets_ready(node: Node) -> None:
+    for app in NETWORKS:
+        until(lambda app=app: node.ready(app), 120)
+
+
+def test_faces_arrive_and_receipts_come_home(node: Node) -> None:
+    node.flows()
+    until(lambda: '"event": "stored"' in node.shell("podman logs logger-pod-logger 2>&1"))
+
+
+@pytest.mark.parametrize("app", NETWORKS)
+def test_a_pod_may_be_killed(node: Node, app: str) -> None:
+    before = node.audit()
+    node.kill(app)
+    node.flows()
+    assert node.audit()["captured"] > before["captured"], "the outbox did not survive"
+
+
+def test_in_the_end_nothing_is_lost(node: Node) -> None:
+    node.podman("pod", "rm", "--force", "--time", "0", "sample-pod")
+    found = until(lambda: (now := node.audit())["stored"] == now["captured"] and now)
+    print(" ".join(f"{name}={number}" for name, number in found.items()))
+    assert found["captured"] > 30
+    assert (found["lost"], found["duplicated"]) == (0, 0)
