@@ -104,6 +104,11 @@ default:
 @ship *ARGS:
     exec local/cluster.sh ship "$@"
 
+# The cloud half on an EC2 instance, with a bucket of its own: ec2 up|status|down
+[group('aws')]
+@ec2 *ARGS:
+    exec python -m local.ec2 "$@"
+
 # Run the tests; arguments go to pytest
 [group('develop')]
 @test *ARGS:
