@@ -31,7 +31,7 @@ class Gateway:
             def _any(self) -> None:
                 gateway.pass_on(self, target)
 
-            do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = _any  # noqa: N815
+            do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = _any
 
             def log_message(self, *_: object) -> None:
                 pass

@@ -11,6 +11,7 @@ import sys
 import tarfile
 import urllib.request
 from collections.abc import Iterator
+from contextlib import redirect_stderr, redirect_stdout
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ import boto3
 import pytest
 from botocore.client import Config
 
+from local import ec2
 from local.parcel import Parcel
 from local.pki import Authority
 
@@ -82,16 +84,27 @@ class Account:
     def run(self, *words: str, code: int = 0, **env: str) -> str:
         """What the tool prints; errors are one line."""
         pki = [] if words[0] == "down" else ["--pki", str(self.pki)]
-        clean = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
         keys = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": REGION}
         aws = {"AWS_ENDPOINT_URL": self.url, **keys, "AWS_CONFIG_FILE": "/none", "AWS_SHARED_CREDENTIALS_FILE": "/none"}
-        given = {name: value for name, value in {**clean, **aws, "COLUMNS": "200", **env}.items() if value}
-        command = [sys.executable, "-m", "local.ec2", *words, *pki]
-        ran = subprocess.run(command, cwd=ROOT, env=given, capture_output=True, text=True, stdin=subprocess.DEVNULL)
-        assert ran.returncode == code, ran.stdout + ran.stderr
-        said = [line for line in ran.stderr.splitlines() if not line.startswith("done: ")]
-        assert len(said) == (code and not (words[0] == "status" and ran.stdout)), ran.stderr
-        return ran.stdout + ran.stderr
+        out, err = io.StringIO(), io.StringIO()
+        with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+            for name in [name for name in os.environ if name.startswith("AWS_")]:
+                patch.delenv(name)
+            for name, value in {**aws, "COLUMNS": "200", **env}.items():
+                patch.setenv(name, value) if value else patch.delenv(name, raising=False)
+            patch.setattr(sys, "argv", ["ec2", *words, *pki])
+            patch.setattr(sys, "stdin", io.StringIO())
+            ended: Any = 0
+            try:
+                ec2.main()
+            except SystemExit as end:
+                ended = end.code
+        if isinstance(ended, str):
+            print(ended, file=err)
+        assert int(not isinstance(ended, int) or ended) == code, out.getvalue() + err.getvalue()
+        said = [line for line in err.getvalue().splitlines() if not line.startswith("done: ")]
+        assert len(said) == (code and not (words[0] == "status" and out.getvalue())), err.getvalue()
+        return out.getvalue() + err.getvalue()
 
     def ids(self) -> dict[str, Any]:
         """What there is that anyone made."""
