@@ -21,6 +21,7 @@ class Link:
         self.target, self.delay, self.rate, self.hole = target, delay, rate, False
         self.port = 0
         self._up, self._ends = True, set[asyncio.StreamWriter]()
+        self._tear, self._torn = -1, threading.Event()  # bytes until the cut; negative: none is due
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
 
@@ -40,6 +41,12 @@ class Link:
         """Reset every connection, also in the middle of a packet, and every new one, until `heal`."""
         self._up = False
         self._run(self._reset())
+
+    def tear(self, count: int) -> threading.Event:
+        """Cut after `count` more bytes, in the middle of whatever they are part of; the event says when it is done."""
+        self._torn.clear()
+        self._tear = count
+        return self._torn
 
     def heal(self) -> None:
         """Let everything pass again."""
@@ -91,8 +98,16 @@ class Link:
                 while self.hole:
                     await asyncio.sleep(0.05)
                 with suppress(OSError):
-                    writer.write(data)
-                    await writer.drain()
+                    if 0 <= self._tear < len(data):
+                        writer.write(data[: self._tear])
+                        await writer.drain()
+                        self._up, self._tear = False, -1
+                        self._torn.set()
+                        await self._reset()
+                    else:
+                        self._tear -= len(data) if self._tear >= 0 else 0
+                        writer.write(data)
+                        await writer.drain()
                 pipe.task_done()
 
         delivery = asyncio.create_task(deliver())

@@ -69,6 +69,7 @@ class Stack:
         names = [*_PORTS, *_WEED, *(f"{name}-grpc" for name in _WEED)]
         self.ports = dict(zip(names, free_ports(len(names)), strict=True))
         self.bridge_port = self.ports["cloud"]  # where the bridge finds the cloud; a test may put a proxy in between
+        self.programs = {name: name for name in ("processor", "logger", "detector")}  # the module that each runs
         self.folder.mkdir(parents=True, exist_ok=True)
         secret = self.folder / "store.key"
         if not secret.exists():
@@ -89,25 +90,29 @@ class Stack:
     def start(self, *names: str) -> None:
         """Start parts and wait until each is ready; raises StackError if one is not within 30 s."""
         for name in names:
-            home = self.folder / name
-            home.mkdir(exist_ok=True)
-            command, env, ready = self._recipe(name, home)
-            with (home / "log").open("ab") as out:
-                self._running[name] = subprocess.Popen(
-                    command,
-                    cwd=home,
-                    env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **env, **self._env.get(name, {})},
-                    stdin=subprocess.DEVNULL,
-                    stdout=out,
-                    stderr=out,
-                    start_new_session=True,  # Ctrl-C is ours to pass on
-                    preexec_fn=_die_with_parent,
-                )
-            deadline = time.monotonic() + 30
+            ready, deadline = self.launch(name), time.monotonic() + 30
             while not ready() and (code := self.ended(name)) != 0:  # a detector may have done its work already
                 if code is not None or time.monotonic() > deadline:
                     raise StackError(self.obituary(name))
                 time.sleep(0.05)
+
+    def launch(self, name: str) -> Callable[[], bool]:
+        """Start a part without waiting; what is returned tells whether it is ready."""
+        home = self.folder / name
+        home.mkdir(exist_ok=True)
+        command, env, ready = self._recipe(name, home)
+        with (home / "log").open("ab") as out:
+            self._running[name] = subprocess.Popen(
+                command,
+                cwd=home,
+                env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **env, **self._env.get(name, {})},
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=out,
+                start_new_session=True,  # Ctrl-C is ours to pass on
+                preexec_fn=_die_with_parent,
+            )
+        return ready
 
     def set(self, name: str, setting: str, value: str) -> None:
         """Give a part a setting for its next start."""
@@ -203,7 +208,7 @@ class Stack:
             if name == "detector"
             else (lambda: answers(f"http://127.0.0.1:{metrics}/readyz"))
         )
-        return [sys.executable, "-m", name], env, ready
+        return [sys.executable, "-m", self.programs[name]], env, ready
 
     def bundle(self, name: str) -> Path:
         """The certificate of `name` from the stack's own CA."""

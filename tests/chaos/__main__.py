@@ -1,0 +1,118 @@
+"""Break everything, one thing after the other, under load: ./just chaos. Each row of the table is one fault."""
+
+import argparse
+import multiprocessing
+import os
+import random
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from contextlib import suppress
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from tests.chaos.faults import ALONE, FAULTS, perform
+from tests.chaos.trial import MEASURED, Row
+
+README = Path(__file__).resolve().parents[2] / "README.md"
+MARK, LONG = ("<!-- chaos -->\n", "<!-- /chaos -->\n"), "30 minutes of outage"
+COLUMNS = ("captured", "stored", "lost", "stored twice", "absorbed", "recovery (s)", "peak waiting")
+
+
+def main() -> None:
+    """Run the rows that are chosen, show them, say the sum as the last line; exit 1 unless all is sound."""
+    parser = argparse.ArgumentParser("./just chaos", description=__doc__)
+    parser.add_argument("--only", action="append", metavar="WORDS", help="only rows with these words in their name")
+    parser.add_argument("--repeat", type=int, default=1, metavar="N", help="each row so often, each with another seed")
+    parser.add_argument("--seed", type=int, default=random.randrange(10**6), help="of every random choice")
+    parser.add_argument("--brief", action="store_true", help="shorter faults: all rows within ten minutes")
+    parser.add_argument("--jobs", type=int, default=3, metavar="N", help="rows at the same time (%(default)s)")
+    parser.add_argument("--list", action="store_true", help="name the rows and end")
+    parser.add_argument("--report", type=Path, default=Path(".run/chaos.md"), help="the table (%(default)s)")
+    parser.add_argument("--readme", action="store_true", help="put the table into the README too")
+    chosen = parser.parse_args()
+    asked = [words.lower() for words in chosen.only or ()]
+    names = [name for name in FAULTS if not asked or any(words in name for words in asked)]
+    if not asked and not chosen.brief:
+        names.remove(LONG)  # half an hour by itself: by name only
+    if chosen.list or not names:
+        sys.exit("\n".join(FAULTS) if chosen.list else "no row has these words: --list names all")
+    if chosen.repeat < 1 or chosen.jobs < 1:
+        sys.exit("--repeat and --jobs: at least 1")
+    print(f"seed {chosen.seed}: {len(names)} faults, {chosen.repeat} times each", flush=True)
+    begun, rows = time.monotonic(), []
+    runs = [(name, chosen.seed + number) for number in range(chosen.repeat) for name in names]
+    place = tempfile.mkdtemp(prefix="facebridge-chaos-")
+    try:
+        for row in _all(runs, chosen.brief, place, chosen.jobs):
+            rows.append(row)
+            counts = f"captured={row.captured} lost={row.lost} duplicated={row.twice}"
+            said = f"{row.fault} [{row.seed}] {counts} in {row.seconds:.0f} s {row.note}{_said(row)}"
+            print("ok " if row.sound else "BAD", said, flush=True)
+    except KeyboardInterrupt:
+        sys.exit("stopped; nothing runs on")
+    finally:
+        with suppress(OSError):  # a trial that went wrong has left something to look at
+            Path(place).rmdir()
+    rows.sort(key=lambda row: (row.seed, names.index(row.fault)))
+    Console(width=None if sys.stdout.isatty() else 200).print(_table(rows))
+    chosen.report.parent.mkdir(parents=True, exist_ok=True)
+    text = _markdown(rows, chosen.seed, chosen.brief, time.monotonic() - begun)
+    chosen.report.write_text(text)
+    if chosen.readme:
+        before, _, rest = README.read_text().partition(MARK[0])
+        README.write_text(before + MARK[0] + text + MARK[1] + rest.partition(MARK[1])[2])
+    for row in rows:
+        if not row.sound:
+            print(f"BAD: {row.fault} [{row.seed}]:{_said(row)}")
+    captured, lost, twice = (sum(getattr(row, name) for row in rows) for name in ("captured", "lost", "twice"))
+    print(f"faults={len(names)} runs={len(rows)} captured={captured} lost={lost} duplicated={twice}")
+    sys.exit(not all(row.sound for row in rows))
+
+
+def _all(runs: list[tuple[str, int]], brief: bool, place: str, jobs: int) -> Iterator[Row]:
+    """The rows as they get ready; those that measure time come last, one at a time."""
+    spawn = multiprocessing.get_context("spawn")
+    for count, some in ((jobs, [r for r in runs if r[0] not in ALONE]), (1, [r for r in runs if r[0] in ALONE])):
+        with ProcessPoolExecutor(count, spawn, max_tasks_per_child=1) as pool:
+            ready: list[Future[Row]] = [pool.submit(perform, name, seed, brief, place) for name, seed in some]
+            try:
+                for future in as_completed(ready):
+                    yield future.result()
+            except BaseException:
+                pool.shutdown(wait=True, cancel_futures=True)
+                raise
+
+
+def _said(row: Row) -> str:
+    return f" {row.trouble}" if row.trouble else ""
+
+
+def _cells(row: Row) -> list[str]:
+    numbers = [row.captured, row.stored, row.lost, row.twice, row.absorbed, round(row.recovery, 1), row.peak_waiting]
+    return [row.fault, *map(str, numbers), *(f"{row.peak.get(part, 0):.0f}" for part in MEASURED[:3]), row.note]
+
+
+def _table(rows: list[Row]) -> Table:
+    table = Table("fault", *COLUMNS, *(f"{part} (MB)" for part in MEASURED[:3]), "")
+    for row in rows:
+        table.add_row(*_cells(row), style="" if row.sound else "bold red")
+    return table
+
+
+def _markdown(rows: list[Row], seed: int, brief: bool, seconds: float) -> str:
+    head = ["fault", *COLUMNS, *(f"{part} (MB)" for part in MEASURED[:3]), ""]
+    lines = [" | ".join(head), " | ".join(["---"] + ["---:"] * (len(head) - 2) + ["---"])]
+    lines += [" | ".join(_cells(row)) for row in rows]
+    cores = os.cpu_count()
+    form = "short form" if brief else "long form"
+    said = f"Seed {seed}, {form}, {seconds / 60:.0f} minutes on {cores} cores. MB: peak resident memory."
+    return "\n".join([*(f"| {line} |" for line in lines), "", said, ""])
+
+
+if __name__ == "__main__":
+    main()
