@@ -30,7 +30,7 @@ FULL, SPOILT, QUARANTINED = "outbox full", "spoilt on disk", "quarantined"  # re
 LEDGER = 100_000  # settled captures whose hash is remembered for the audit
 
 _SCHEMA = """
-PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;
+PRAGMA journal_mode=WAL;
 CREATE TABLE IF NOT EXISTS outbox (edge TEXT, camera TEXT, last_seq INTEGER, life INTEGER);
 CREATE TABLE IF NOT EXISTS captures (seq INTEGER PRIMARY KEY, sha256 TEXT, facts TEXT, size INTEGER, png BLOB);
 CREATE INDEX IF NOT EXISTS waiting ON captures (seq, size) WHERE png IS NOT NULL;
@@ -89,8 +89,9 @@ class Outbox:
             self._open.close()
 
     @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
+    def _transaction(self, sync: Literal["FULL", "NORMAL"] = "FULL") -> Iterator[sqlite3.Connection]:
         with self._mutex:
+            self._db.execute(f"PRAGMA synchronous={sync}")
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 yield self._db
@@ -151,7 +152,7 @@ class Outbox:
         Raises sqlite3.Error if that cannot be written down; then the capture still waits.
         """
         seq = receipt.seq
-        with self._transaction() as db:
+        with self._transaction("NORMAL") as db:  # one that a power cut undoes is only sent once more
             query = "SELECT size FROM captures WHERE png IS NOT NULL AND seq = ? AND sha256 = ?"
             row = db.execute(query, (seq, receipt.sha256)).fetchone()
             if row:

@@ -3,6 +3,7 @@
 import ctypes
 import json
 import os
+import random
 import secrets
 import shutil
 import signal
@@ -34,15 +35,21 @@ class StackError(Exception):
     """A part does not start or has ended; the text names it and gives its last word."""
 
 
-def free_ports(count: int) -> list[int]:
-    """Ports of the loopback that nobody listens on, all different."""
-    sockets = [socket.socket() for _ in range(count)]
-    for one in sockets:
-        one.bind(("127.0.0.1", 0))
-    ports = [int(one.getsockname()[1]) for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports
+def free_ports(count: int) -> tuple[int, list[int]]:
+    """Ports of the loopback that nobody listens on, all different, and a descriptor that keeps them ours until closed.
+
+    They lie below those that the system hands out to clients, in a block of a hundred whose first stands for all.
+    """
+    for block in random.sample(range(10_000, 32_000, 100), 220):
+        with socket.socket() as claim:
+            try:
+                claim.bind(("127.0.0.1", block))
+            except OSError:
+                continue
+            ports = [port for port in range(block + 1, block + 100) if not _listens(port)][:count]
+            if len(ports) == count:
+                return claim.detach(), ports
+    raise StackError(f"no {count} ports are free on this machine: end what listens there")
 
 
 def mosquitto() -> str:
@@ -67,7 +74,8 @@ class Stack:
         self._env = env or {}
         self._running: dict[str, subprocess.Popen[bytes]] = {}
         names = [*_PORTS, *_WEED, *(f"{name}-grpc" for name in _WEED)]
-        self.ports = dict(zip(names, free_ports(len(names)), strict=True))
+        self._claim, ports = free_ports(len(names))
+        self.ports = dict(zip(names, ports, strict=True))
         self.bridge_port = self.ports["cloud"]  # where the bridge finds the cloud; a test may put a proxy in between
         self.programs = {name: name for name in ("processor", "logger", "detector")}  # the module that each runs
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -86,6 +94,9 @@ class Stack:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop(*reversed(PARTS))
+        if self._claim >= 0:
+            os.close(self._claim)
+            self._claim = -1
 
     def start(self, *names: str) -> None:
         """Start parts and wait until each is ready; raises StackError if one is not within 30 s."""

@@ -338,22 +338,23 @@ FAULTS["outbox full, drop-newest"] = (partial(_over_budget, "drop-newest"), {})
 # --- time and identity
 
 
-@fault("clocks jump an hour, back and forth")
+# Mosquitto counts by CLOCK_BOOTTIME, which never jumps; but libfaketime would make that jump too.
+@fault("clocks of detector and processor jump an hour")
 def _(trial: Trial) -> None:
     libraries = [*Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"), *Path("/usr/lib/faketime").glob("*MT.so.1")]
     if not libraries:
         raise TrialError("needs libfaketime: apt-get install libfaketime")
-    for part in ("detector", "edge-broker", "cloud-broker", "processor"):
-        clock = trial.folder / f"clock-{part}"
+    clocks = {part: trial.folder / f"clock-{part}" for part in ("detector", "processor")}
+    for part, clock in clocks.items():
         clock.write_text("+0")
         fake = {"LD_PRELOAD": str(libraries[0]), "FAKETIME_TIMESTAMP_FILE": str(clock), "FAKETIME_NO_CACHE": "1"}
-        for setting, value in {**fake, "FAKETIME_DONT_FAKE_MONOTONIC": "1", "DONT_FAKE_MONOTONIC": "1"}.items():
+        for setting, value in {**fake, "FAKETIME_DONT_FAKE_MONOTONIC": "1"}.items():
             trial.stack.set(part, setting, value)
     trial.start()
     for jump in ("+3600", "+0", "-3600", "+0"):
-        for part in ("detector", "edge-broker", "cloud-broker", "processor"):
-            (trial.folder / f"clock-{part}").write_text(jump)
-            trial.moment(0, 1)  # not all at once: clocks differ
+        for clock in clocks.values():
+            clock.write_text(jump)
+            trial.moment(0, 1)  # not at once: clocks differ
         trial.wait(trial.long(8, 3))
     trial.heal()
 
