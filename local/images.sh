@@ -29,9 +29,11 @@ build() {
 
 bundle() {
     archive=${1:-facebridge-$tag.tar.gz}
-    # shellcheck disable=SC2046 # one word per image is meant
-    docker save $(printf "facebridge/%s:$tag " $targets) | gzip >"$archive.part" || die 'images are missing: ./just images'
-    mv "$archive.part" "$archive"
+    # Not through a pipe, which would hide that images are missing.
+    # shellcheck disable=SC2046,SC2086 # one word per image is meant
+    docker save -o "$archive.tar" $(printf "facebridge/%s:$tag " $targets) || die 'images are missing: ./just images'
+    gzip <"$archive.tar" >"$archive.part"
+    mv "$archive.part" "$archive" && rm "$archive.tar"
     echo "$archive. On a site without a registry, one of:"
     echo "  gunzip -c $archive | docker load"
     echo "  gunzip -c $archive | sudo k3s ctr images import -"

@@ -111,6 +111,13 @@ def test_what_is_named_is_there(overlay: str) -> None:
                     assert key["name"] in secrets
 
 
+def test_only_the_autoscaler_says_how_many() -> None:
+    things = {(thing["kind"], thing["metadata"]["name"]): thing for thing in render("cloud/node-port")}
+    scaled = {thing["spec"]["scaleTargetRef"]["name"] for (kind, _), thing in things.items() if "Autoscaler" in kind}
+    assert scaled == {"processor"}
+    assert "replicas" not in things["Deployment", "processor"]["spec"]
+
+
 def test_the_configuration_is_the_shipped_one() -> None:
     for overlay in ("edge/sample", "cloud/node-port"):
         (conf,) = [thing for thing in render(overlay) if thing["kind"] == "ConfigMap" and "edge.conf" in thing["data"]]
