@@ -125,8 +125,6 @@ class Node:
         deployment["spec"]["replicas"] = 1
         for container in pod["containers"]:
             container.pop("ports", None)  # podman would open them on the node; in Kubernetes they are mere words
-        if app == "sample":
-            pod["containers"][0]["env"].append({"name": "LOOP", "value": "1"})
         things = [t for t in self.things if t["kind"] in ("ConfigMap", "Secret", "PersistentVolumeClaim")]
         services = [t for t in self.things if t["kind"] == "Service" and t["spec"].get("selector") == {"app": app}]
         names = "".join(f"alias={t['metadata']['name']}," for t in services).rstrip(",")
