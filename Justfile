@@ -114,6 +114,11 @@ default:
 @test *ARGS:
     {{ with_mosquitto }} exec python -m pytest "$@"
 
+# Break everything under load and compare each capture; --list names the faults
+[group('develop')]
+@chaos *ARGS:
+    {{ with_mosquitto }} exec python -m tests.chaos "$@"
+
 # Run the detector's tests with OpenCV 5 in place of 4
 [group('develop')]
 @test-opencv5:
