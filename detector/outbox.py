@@ -30,7 +30,7 @@ FULL, SPOILT, QUARANTINED = "outbox full", "spoilt on disk", "quarantined"  # re
 LEDGER = 100_000  # settled captures whose hash is remembered for the audit
 
 _SCHEMA = """
-PRAGMA journal_mode=WAL;
+PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;
 CREATE TABLE IF NOT EXISTS outbox (edge TEXT, camera TEXT, last_seq INTEGER, life INTEGER);
 CREATE TABLE IF NOT EXISTS captures (seq INTEGER PRIMARY KEY, sha256 TEXT, facts TEXT, size INTEGER, png BLOB);
 CREATE INDEX IF NOT EXISTS waiting ON captures (seq, size) WHERE png IS NOT NULL;

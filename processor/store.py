@@ -4,6 +4,7 @@ import base64
 import hashlib
 import logging
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -73,6 +74,7 @@ class Store:
             retries={"total_max_attempts": 1},  # we retry, and say so
             s3={"addressing_style": "path"} if endpoint else {},
         )
+        self._connected_at = time.monotonic()
         self._s3: Any = boto3.session.Session().client("s3", endpoint_url=endpoint, region_name=region, config=config)
 
     def check(self) -> None:
@@ -147,6 +149,8 @@ class Store:
         self.trouble = f"{kind}: {error}"
         facts = {"bucket": self._bucket, "reason": str(error), "try": state.attempt_number}
         log.log(logging.ERROR if kind == NO else logging.WARNING, kind, extra=facts)
-        if kind == NO:
+        if (
+            kind == NO and time.monotonic() > self._connected_at + 10
+        ):  # a client is too dear for every try of each thread
             with suppress(BotoCoreError, ValueError):
                 self._connect()

@@ -27,6 +27,7 @@ def main() -> None:
     """Run the rows that are chosen, show them, say the sum as the last line; exit 1 unless all is sound."""
     parser = argparse.ArgumentParser("./just chaos", description=__doc__)
     parser.add_argument("--only", action="append", metavar="WORDS", help="only rows with these words in their name")
+    parser.add_argument("--except", action="append", metavar="WORDS", dest="but", help="no rows with these words")
     parser.add_argument("--repeat", type=int, default=1, metavar="N", help="each row so often, each with another seed")
     parser.add_argument("--seed", type=int, default=random.randrange(10**6), help="of every random choice")
     parser.add_argument("--brief", action="store_true", help="shorter faults: all rows within ten minutes")
@@ -35,9 +36,10 @@ def main() -> None:
     parser.add_argument("--report", type=Path, default=Path(".run/chaos.md"), help="the table (%(default)s)")
     parser.add_argument("--readme", action="store_true", help="put the table into the README too")
     chosen = parser.parse_args()
-    asked = [words.lower() for words in chosen.only or ()]
+    asked, but = chosen.only or (), chosen.but or ()
     names = [name for name in FAULTS if not asked or any(words in name for words in asked)]
-    if not asked and not chosen.brief:
+    names = [name for name in names if not any(words in name for words in but)]
+    if not asked and not chosen.brief and LONG in names:
         names.remove(LONG)  # half an hour by itself: by name only
     if chosen.list or not names:
         sys.exit("\n".join(FAULTS) if chosen.list else "no row has these words: --list names all")

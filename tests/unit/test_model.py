@@ -88,8 +88,14 @@ class World(RuleBasedStateMachine):
 
     def start(self) -> None:
         self.outbox = Outbox(self.folder / "outbox.db", "edge-1", "door")
+        self.sync()
         self.publisher = Publisher(self.outbox, WINDOW)
         self.up = False
+
+    def sync(self) -> None:
+        """What the disk has for sure: all up to the last commit that waited for it."""
+        for file in self.folder.glob("outbox.db*"):
+            shutil.copy(file, self.folder / f"disk-{file.name}")
 
     def teardown(self) -> None:
         try:
@@ -111,6 +117,7 @@ class World(RuleBasedStateMachine):
             capture = add(self.outbox)
             assert capture
             self.committed[capture.seq] = capture
+        self.sync()
         self.step()
 
     @rule(seconds=st.sampled_from([0.1, 1, 2.5, 30, 4000]))
@@ -126,11 +133,13 @@ class World(RuleBasedStateMachine):
         self.up = True
         self.step(Up(session))
 
-    @rule(what=st.sampled_from(["detector", "edge broker", "cloud broker", "link"]))
+    @rule(what=st.sampled_from(["detector", "power", "edge broker", "cloud broker", "link"]))
     def something_breaks(self, what: str) -> None:
-        """A part is killed and loses what it held in memory, or the link goes down or comes up."""
-        if what == "detector":
+        """A part is killed and loses what it held in memory, the detector's disk too; or the link changes."""
+        if what in ("detector", "power"):
             self.outbox.close()
+            for file in self.folder.glob("disk-*") if what == "power" else ():
+                file.replace(self.folder / file.name.removeprefix("disk-"))
             self.start()
         if what == "edge broker":
             self.edge_out, self.edge_back, self.up = [], [], False
