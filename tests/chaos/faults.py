@@ -64,23 +64,26 @@ def _hung(part: str, trial: Trial) -> None:
     trial.heal()
 
 
+# SeaweedFS that is killed in the middle of a put into a bucket with versions may forget that the version is there, and
+# take a second one. Its plain buckets have no such moment, so wherever it is killed the bucket is plain.
+PLAIN = {"versions": False}
 for _part in LOADED:
-    FAULTS[f"kill {_part}"] = (partial(_killed, _part), {})
+    FAULTS[f"kill {_part}"] = (partial(_killed, _part), PLAIN if _part == "store" else {})
 for _part in LOADED:
     FAULTS[f"hang {_part}"] = (partial(_hung, _part), {})
 
 
-@fault("kill two at once")
+@fault("kill two at once", **PLAIN)
 def _(trial: Trial) -> None:
     _kill_many(trial, 2)
 
 
-@fault("kill three at once")
+@fault("kill three at once", **PLAIN)
 def _(trial: Trial) -> None:
     _kill_many(trial, 3)
 
 
-@fault("kill all at once")
+@fault("kill all at once", **PLAIN)
 def _(trial: Trial) -> None:
     _kill_many(trial, len(LOADED))
 

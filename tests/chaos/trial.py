@@ -62,14 +62,20 @@ class Row:
 class Trial:
     """A system of its own in `folder`, loaded by `rate` captures a second of `sizes` bytes; a context manager.
 
-    `rng` makes every random choice; `brief` shortens what lasts long. The bucket keeps versions, so that a second put
-    of the same bytes shows.
+    `rng` makes every random choice; `brief` shortens what lasts long. The bucket keeps versions unless told otherwise,
+    so that a second put of the same bytes shows.
     """
 
     def __init__(
-        self, folder: Path, seed: int, brief: bool, rate: float = 20, sizes: tuple[int, int] = (5_000, 150_000)
+        self,
+        folder: Path,
+        seed: int,
+        brief: bool,
+        rate: float = 20,
+        sizes: tuple[int, int] = (5_000, 150_000),
+        versions: bool = True,
     ) -> None:
-        self.rng, self.brief = random.Random(seed), brief
+        self.rng, self.brief, self._versioned = random.Random(seed), brief, versions
         self.folder, self.commits, self._quiet = folder, folder / "commits", folder / "quiet"
         load = {"RATE": str(rate), "SIZES": f"{sizes[0]}-{sizes[1]}", "COMMITS": str(self.commits)}
         self.stack = Stack(folder, env={"detector": {**load, "QUIET": str(self._quiet)}, "processor": {}})
@@ -115,10 +121,11 @@ class Trial:
         self.wait(3)
 
     def bucket(self) -> None:
-        """Make the bucket, with versions."""
+        """Make the bucket, with versions if it is to have them."""
         s3 = self.s3()
         s3.create_bucket(Bucket=BUCKET)
-        s3.put_bucket_versioning(Bucket=BUCKET, VersioningConfiguration={"Status": "Enabled"})
+        if self._versioned:
+            s3.put_bucket_versioning(Bucket=BUCKET, VersioningConfiguration={"Status": "Enabled"})
 
     def s3(self) -> Any:
         """A client that goes to the store itself."""
