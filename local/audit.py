@@ -1,188 +1,352 @@
-"""Compare the outbox's ledger with the bucket: ./just audit."""
+"""Compare the outbox's ledger with the bucket, capture by capture: ./just audit."""
 
 import argparse
 import fcntl
-import hashlib
-import json
 import os
-import re
-import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import boto3
-from botocore.client import Config
 from botocore.exceptions import BotoCoreError, ClientError
+from rich import box
 from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from bus.topics import face_key
+from bus.message import ContractError
+from bus.topics import checked
+from local.bucket import READERS, Bucket, advice, client, seq_of
 from local.containers import COMPOSE, containers
+from local.ledger import Ledger as Ledger
+from local.ledger import LedgerError as LedgerError
+from local.ledger import Reader, Row
+from local.seqs import DROPPED, QUARANTINED, SPOILT, STORED, TWICE, WAITING, Marks, Seqs
 from local.stack import BUCKET, Stack, StackError, answers
 
-
-class LedgerError(Exception):
-    """The outbox cannot be read; the text says why and what to do."""
-
-
-@dataclass(frozen=True)
-class Ledger:
-    """What an outbox knows: every seq up to `captured` was captured, and each is in one of three places.
-
-    `waiting` have no receipt yet; `gaps` (first, last, reason) will never be in the bucket; the rest is stored.
-    """
-
-    edge: str
-    camera: str
-    captured: int
-    waiting: int
-    gaps: list[tuple[int, int, str]]
-
-    @classmethod
-    def read(cls, outbox: Path) -> "Ledger":
-        """The ledger at this moment, while a detector may be writing; raises LedgerError."""
-        with closing(_open(outbox)) as db:
-            edge, camera, captured = _rows(db, "SELECT edge, camera, last_seq FROM outbox")[0]
-            waiting = _rows(db, "SELECT count(*) FROM captures WHERE png IS NOT NULL")[0][0]
-            gaps = _rows(db, "SELECT first, last, reason FROM gaps ORDER BY first")
-        return cls(edge, camera, captured, waiting, gaps)
-
-    def given_up(self, reason: str) -> int:
-        """How many seqs are gaps for this reason."""
-        return sum(last - first + 1 for first, last, why in self.gaps if why == reason)
-
-    @property
-    def stored(self) -> int:
-        """How many a receipt has named as stored."""
-        return self.captured - self.waiting - sum(last - first + 1 for first, last, _ in self.gaps)
+_ASIDE = "_"  # the processor's word for an edge or camera of a bad message that does not say whose it is
 
 
 @dataclass
 class Findings:
-    """What an audit found; `missing` and `twice` hold seqs, `spoilt` keys whose bytes are not those captured."""
+    """What an audit found: `missing` and `twice` are seqs, `spoilt` keys whose bytes or date are not those captured.
 
+    Every captured seq counts once: as stored, waiting, dropped, quarantined, missing, or by its spoilt object.
+    Where no outbox was asked (`ledger` is False), `captured` is the highest seq in the bucket and `quarantined` counts
+    objects; whether a missing seq was dropped by choice or is on its way, the bucket does not know.
+    """
+
+    edge: str = ""
+    camera: str = ""
+    ledger: bool = True
+    highest: int = 0
     captured: int = 0
     stored: int = 0
     waiting: int = 0
     dropped: int = 0
     quarantined: int = 0
-    missing: list[int] = field(default_factory=list)
-    twice: list[int] = field(default_factory=list)
+    missing: Seqs = field(default_factory=Seqs)
+    twice: Seqs = field(default_factory=Seqs)
     spoilt: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
     @property
     def sound(self) -> bool:
         """Whether nothing is lost and nothing is there twice."""
         return not (self.missing or self.twice or self.spoilt)
 
+    @property
+    def name(self) -> str:
+        """Edge and camera."""
+        return f"{self.edge}/{self.camera}"
+
     def line(self) -> str:
         """The last line of a demo and an audit."""
-        lost = len(self.missing) + len(self.spoilt)
-        return f"captured={self.captured} stored={self.stored} lost={lost} duplicated={len(self.twice)}"
+        return line([self])
+
+    def named(self) -> list[str]:
+        """A line for each kind of trouble, that names every seq or key of it."""
+        kinds = {"missing": str(self.missing), "stored twice": str(self.twice), "spoilt": ", ".join(self.spoilt)}
+        return [f"{self.name} {kind}: {found}" for kind, found in kinds.items() if found]
 
     def table(self) -> Table:
         """The same for people."""
-        table = Table("", "captures", title="outbox ledger against bucket")
-        for name in ("captured", "stored", "waiting", "dropped", "quarantined"):
-            table.add_row(name, str(getattr(self, name)))
-        for name in ("missing", "twice", "spoilt"):
-            found = getattr(self, name)
-            table.add_row(name, f"{len(found)}: {', '.join(map(str, found[:20]))}" if found else "0")
-        return table
+        shown = table([self])
+        shown.caption = "\n".join(self.named()) or None
+        return shown
+
+    def _count(self, marks: Marks) -> None:
+        """Put every seq where it belongs."""
+        for first, last, bits in marks.runs(self.captured):
+            if bits & TWICE:
+                self.twice.add(first, last)
+            if not bits & (SPOILT | STORED | DROPPED | QUARANTINED | WAITING):
+                self.missing.add(first, last)
+            elif not bits & SPOILT:
+                kinds = {STORED: "stored", DROPPED: "dropped", QUARANTINED: "quarantined", WAITING: "waiting"}
+                kind = next(kind for bit, kind in kinds.items() if bits & bit)  # what the bucket has counts first
+                setattr(self, kind, getattr(self, kind) + last - first + 1)
 
 
-def audit(outbox: Path, s3: Any, bucket: str) -> Findings:
-    """Compare, seq by seq and byte by byte. The ledger is read first, so a running system is no cause for alarm."""
-    ledger = Ledger.read(outbox)
-    with closing(_open(outbox)) as db:
-        waiting = {seq for (seq,) in _rows(db, "SELECT seq FROM captures WHERE png IS NOT NULL")}
-        hashes = dict(_rows(db, "SELECT seq, sha256 FROM captures"))
-        times = {seq: json.loads(facts)["captured_at"] for seq, facts in _rows(db, "SELECT seq, facts FROM captures")}
-    found = Findings(captured=ledger.captured)
-    seen = bytearray(ledger.captured + 1)
+def line(found: Sequence[Findings]) -> str:
+    """The last line: sums over cameras. A bucket alone does not know what was captured, nor what is lost."""
+    twice, stored = sum(len(one.twice) for one in found), sum(one.stored for one in found)
+    lost = sum(len(one.missing) + len(one.spoilt) for one in found)
+    if all(one.ledger for one in found):
+        return f"captured={sum(one.captured for one in found)} stored={stored} lost={lost} duplicated={twice}"
+    return f"seqs={sum(one.highest for one in found)} stored={stored} missing={lost} duplicated={twice}"
 
-    def look(key: str) -> None:
-        named = re.search(r"Z-(\d{9})\.png$", key)
-        seq = int(named[1]) if named else 0
-        if not 0 < seq <= ledger.captured:
-            return  # captured since the ledger was read, or nobody's
-        seen[seq] = min(seen[seq] + 1, 2)
-        if seq in hashes:
-            body = s3.get_object(Bucket=bucket, Key=key)["Body"].read()
-            expected = face_key(ledger.edge, ledger.camera, datetime.fromisoformat(times[seq]), seq)
-            if hashlib.sha256(body).hexdigest() != hashes[seq] or key != expected:
-                found.spoilt.append(key)
 
-    with ThreadPoolExecutor(8) as pool:
-        for _ in pool.map(look, _keys(s3, bucket, f"faces/{ledger.edge}/{ledger.camera}/")):
-            pass
-    gaps = {seq: reason for first, last, reason in ledger.gaps for seq in range(first, last + 1)}
-    for seq in range(1, ledger.captured + 1):
-        found.stored += seen[seq] > 0
-        if seen[seq] > 1:
-            found.twice.append(seq)
-        elif not seen[seq] and seq in waiting:
-            found.waiting += 1
-        elif not seen[seq] and seq in gaps:
-            found.quarantined += gaps[seq] == "quarantined"
-            found.dropped += gaps[seq] != "quarantined"
-        elif not seen[seq]:
-            found.missing.append(seq)
+def table(found: Sequence[Findings]) -> Table:
+    """A row for each camera."""
+    ledger = all(one.ledger for one in found)
+    title = "outbox ledger against bucket" if ledger else "the bucket alone"
+    shown = Table(title=title, caption_justify="left", box=box.SIMPLE_HEAD, padding=0)
+    shown.add_column("camera", overflow="fold")
+    for name in ("highest", "stored", "waiting", "dropped", "quarantined", "missing", "twice", "spoilt"):
+        shown.add_column(name, justify="right", no_wrap=True)
+    for one in found:
+        mine = [one.waiting, one.dropped] if one.ledger else ["?", "?"]
+        bad = [len(one.missing), len(one.twice), len(one.spoilt) if one.ledger else "?"]
+        shown.add_row(one.name, *map(str, [one.highest, one.stored, *mine, one.quarantined, *bad]))
+    return shown
+
+
+def audit(outbox: Path, s3: Any, bucket: str, quick: bool = False, progress: Progress | None = None) -> Findings:
+    """Compare, seq by seq and byte by byte (`quick`: only whether it is there), in memory that a bucket does not fill.
+
+    The ledger is read before the bucket, so what is captured or settled meanwhile is no cause for alarm: what was then
+    not in the bucket is looked up in the ledger of that later moment, and asked for by its key.
+    """
+    progress = progress or Progress(disable=True)
+    store, marks, beyond, last = Bucket(s3, bucket), Marks(), 0, ""
+    with closing(Reader(outbox)) as reader, _Looks(store, marks, quick) as looks:
+        ledger = reader.ledger(marks)
+        found = Findings(ledger.edge, ledger.camera, highest=ledger.captured, captured=ledger.captured)
+        task = progress.add_task(found.name, total=ledger.stored)
+        for key in store.keys(f"faces/{found.name}/"):
+            progress.advance(task)
+            seq = seq_of(key)
+            if seq > ledger.captured:
+                beyond = max(beyond, seq)  # captured since the ledger was read, or nobody's
+            elif seq and key == last:
+                marks.set(seq, TWICE)
+            elif seq and (row := reader.row(seq)):
+                looks.begin(seq, key, row)
+            elif seq:
+                marks.set(seq, TWICE if marks[seq] & STORED else STORED)
+            last = key
+        looks.finish()
+        for first, final, bits in marks.runs(ledger.captured):
+            for seq in () if bits & ~(WAITING | TWICE) else range(first, final + 1):
+                row, now = reader.row(seq), reader.now(seq)
+                if row or now:  # else it is missing, or so much was captured meanwhile that the ledger forgot it
+                    marks[seq] = bits & TWICE | now
+                if row and not now:
+                    looks.begin(seq, row.key, row, listed=False)
+        looks.finish()
+        if beyond > ledger.captured and beyond > reader.ledger().captured:
+            found.notes.append(f"{found.name}: the bucket has seq {beyond}, which this outbox has never given")
+    found.spoilt, found.notes = looks.spoilt, [*found.notes, *filter(None, [store.note])]
+    found._count(marks)
     return found
 
 
-def _keys(s3: Any, bucket: str, prefix: str) -> Iterator[str]:
-    for page in s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
-        yield from (item["Key"] for item in page.get("Contents", ()))
+class _Looks:
+    """Looks at objects by several threads, a bounded number ahead, and marks what they are."""
+
+    def __init__(self, store: Bucket, marks: Marks, quick: bool) -> None:
+        self._store, self._marks, self._quick = store, marks, quick
+        self._pool = ThreadPoolExecutor(READERS)
+        self._ahead: deque[tuple[int, str, Future[int]]] = deque()
+        self.spoilt: list[str] = []
+
+    def __enter__(self) -> "_Looks":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.shutdown(cancel_futures=True)
+
+    def begin(self, seq: int, key: str, row: Row, listed: bool = True) -> None:
+        """Find out what the object `key` of this seq is; an object that is not even there gets no mark."""
+        if self._quick and listed and key == row.key:
+            self._marks.set(seq, STORED)
+            return
+        if len(self._ahead) >= 2 * READERS:
+            self._take()
+        self._ahead.append((seq, key, self._pool.submit(self._judge, key, row)))
+
+    def finish(self) -> None:
+        """Wait for all that was begun."""
+        while self._ahead:
+            self._take()
+
+    def _take(self) -> None:
+        seq, key, judged = self._ahead.popleft()
+        if bits := judged.result():
+            self._marks.set(seq, bits)
+        if bits == SPOILT:
+            self.spoilt.append(key)
+
+    def _judge(self, key: str, row: Row) -> int:
+        if key != row.key:  # one of a pair is one too many; one alone is where nobody looks for it
+            return TWICE if self._store.has(row.key) else SPOILT
+        if self._quick:
+            return STORED if self._store.has(key) else 0
+        sha256 = self._store.sha256(key)
+        return 0 if sha256 is None else STORED if sha256 == row.sha256 else SPOILT
 
 
-def _open(outbox: Path) -> sqlite3.Connection:
-    if not outbox.is_file():
-        raise LedgerError(f"there is no outbox {outbox}: run ./just demo first, or name one with --outbox")
-    return sqlite3.connect(f"{outbox.resolve().as_uri()}?mode=ro", uri=True, timeout=5)
+def audit_bucket(
+    s3: Any, bucket: str, edge: str = "", camera: str = "", progress: Progress | None = None
+) -> Iterator[Findings]:
+    """What the bucket alone tells of each camera in it, or of those of this edge or name: gaps and doubles."""
+    progress = progress or Progress(disable=True)
+    store = Bucket(s3, bucket)
+    for found in _cameras(store, edge, camera):
+        marks, last = Marks(), ""
+        task = progress.add_task(found.name, total=None)
+        for key in store.keys(f"faces/{found.name}/"):
+            progress.advance(task)
+            if seq := seq_of(key):
+                marks.set(seq, TWICE if marks[seq] & STORED else STORED)
+                found.highest = found.captured = max(found.highest, seq)
+        for key in store.keys(f"quarantine/{found.name}/"):
+            found.quarantined += key != last
+            last = key
+        if found.highest or found.quarantined:
+            found._count(marks)
+            found.notes += filter(None, [store.note])
+            yield found
 
 
-def _rows(db: sqlite3.Connection, query: str) -> list[Any]:
+def _cameras(store: Bucket, edge: str, camera: str) -> Iterator[Findings]:
+    for one in [edge] if edge else _names(store, ""):
+        for other in [camera] if camera else _names(store, f"{one}/"):
+            yield Findings(one, other, ledger=False)
+
+
+def _names(store: Bucket, below: str) -> list[str]:
+    """Edges, or cameras `below` an edge, that have faces or objects in quarantine."""
+    names = {name for root in ("faces/", "quarantine/") for name in store.names(root + below)}
+    return sorted(name for name in names if name == _ASIDE or _is_name(name))
+
+
+def _is_name(text: str) -> bool:
     try:
-        return db.execute(query).fetchall()
-    except sqlite3.Error as error:
-        raise LedgerError(f"the outbox cannot be read ({error}): is it a detector's?") from None
+        return bool(checked(text, "name"))
+    except ContractError:
+        return False
 
 
 def main() -> None:
-    """Audit the last demo, or any outbox and bucket that this machine reaches."""
+    """Audit the last demo, or any outboxes and bucket that this machine reaches."""
     parser = argparse.ArgumentParser("./just audit", description=__doc__)
-    parser.add_argument("--outbox", type=Path, help="a detector's outbox (the last demo's)")
-    parser.add_argument("--bucket", default=BUCKET, help="(%(default)s)")
+    parser.add_argument("--outbox", type=Path, action="append", help="a detector's outbox; may be given several times")
+    parser.add_argument("--bucket-only", action="store_true", help="without an outbox: every camera in the bucket")
+    parser.add_argument("--edge", default="", help="with --bucket-only: of this edge")
+    parser.add_argument("--camera", default="", help="with --bucket-only: of this name")
+    parser.add_argument("--quick", action="store_true", help="see what is there, do not read it")
+    parser.add_argument("--bucket", help=f"({BUCKET})")
     parser.add_argument("--endpoint", help="the store's URL (AWS S3); keys come from AWS_* as everywhere")
     parser.add_argument("--demo", action="store_true", help="the last demo, even if containers run")
     chosen = parser.parse_args()
-    if not (chosen.outbox or chosen.demo) and containers("compose"):
+    if chosen.bucket_only and (chosen.outbox or chosen.quick):
+        parser.error("--bucket-only reads no outbox and no object: leave --outbox and --quick away")
+    if (chosen.edge or chosen.camera) and not chosen.bucket_only:
+        parser.error("--edge and --camera go with --bucket-only: an outbox is of one camera")
+    if (chosen.bucket or chosen.endpoint) and not (chosen.outbox or chosen.bucket_only):
+        parser.error("--bucket and --endpoint go with --outbox or --bucket-only")
+    if chosen.demo and (chosen.outbox or chosen.bucket or chosen.endpoint):
+        parser.error("--demo has its own outbox and store: leave --outbox, --bucket and --endpoint away")
+    if not (chosen.outbox or chosen.demo or chosen.bucket or chosen.endpoint) and _in_containers():
         print("the containers:", file=sys.stderr)
-        sys.exit(subprocess.run([*COMPOSE, "run", "--rm", "--quiet-pull", "audit"], check=False).returncode)
+        command = [*COMPOSE, "run", "--rm", "--quiet-pull", "audit"]
+        sys.exit(subprocess.run([*command, *_inside(chosen)], check=False).returncode)
+    chosen.bucket = chosen.bucket or BUCKET
     try:
-        if chosen.outbox:
-            config = Config(s3={"addressing_style": "path"} if chosen.endpoint else {})
-            found = audit(chosen.outbox, boto3.client("s3", endpoint_url=chosen.endpoint, config=config), chosen.bucket)
-        else:
-            found = audit_demo(Path(os.environ.get("RUN", ".run/demo")))
-    except (LedgerError, StackError, ClientError, BotoCoreError) as error:
+        found = _audits(chosen)
+    except (LedgerError, StackError, OSError) as error:
         sys.exit(str(error))
-    Console().print(found.table())
-    print(found.line())
-    sys.exit(not found.sound)
+    except ContractError as error:
+        sys.exit(f"--{error}")
+    except (ClientError, BotoCoreError, ValueError) as error:
+        sys.exit(advice(error, chosen.bucket))
+    except KeyboardInterrupt:
+        sys.exit("stopped; nothing was changed")
+    if not found:
+        sys.exit(f"bucket '{chosen.bucket}' has no face{' of those names' * bool(chosen.edge or chosen.camera)}")
+    _tell(found)
+    sys.exit(not all(one.sound for one in found))
+
+
+def _in_containers() -> bool:
+    """Whether a store that stands in for AWS runs here; one half of a real system has none."""
+    return any(one["Config"]["Labels"]["com.docker.compose.service"] == "store" for one in containers("compose"))
+
+
+def _inside(chosen: argparse.Namespace) -> list[str]:
+    """The command for the container, if it is not its own."""
+    if not (chosen.bucket_only or chosen.quick):
+        return []
+    command = ["local.audit", "--endpoint", "http://store:8333"]
+    command += ["--quick"] * chosen.quick
+    if not chosen.bucket_only:
+        return [*command, "--outbox", "/outbox/outbox.db"]
+    names = [f"--{name}={getattr(chosen, name)}" for name in ("edge", "camera") if getattr(chosen, name)]
+    return [*command, "--bucket-only", *names]
+
+
+def _audits(chosen: argparse.Namespace) -> list[Findings]:
+    """What was asked for, camera by camera."""
+    for name in ("edge", "camera"):
+        if text := getattr(chosen, name):
+            checked(text, name)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    said = Console(stderr=True)
+    with Progress(*columns, console=said, transient=True, disable=not said.is_terminal) as progress:
+        if chosen.demo or not (chosen.outbox or chosen.bucket_only):
+            with _demo(Path(os.environ.get("RUN", ".run/demo"))) as (outbox, s3):
+                if chosen.bucket_only:
+                    return list(audit_bucket(s3, BUCKET, chosen.edge, chosen.camera, progress))
+                return [audit(outbox, s3, BUCKET, chosen.quick, progress)]
+        s3 = client(chosen.endpoint)
+        if chosen.bucket_only:
+            return list(audit_bucket(s3, chosen.bucket, chosen.edge, chosen.camera, progress))
+        here = Path(os.environ.get("INVOKED_FROM", "."))
+        return [audit(here / outbox, s3, chosen.bucket, chosen.quick, progress) for outbox in chosen.outbox]
+
+
+def _tell(found: list[Findings]) -> None:
+    """The table, then every seq and key that is in trouble, then the sums."""
+    console = Console()
+    if not console.is_terminal:
+        console.width = 200  # nothing is folded in a file or a pipe
+    console.print(table(found))
+    for one in found:
+        print(*one.named(), sep="\n", end="\n" * bool(one.named()))
+    for note in dict.fromkeys(note for one in found for note in one.notes):
+        print(f"note: {note}")
+    if not all(one.ledger for one in found):
+        print("note: only the outbox knows whether a missing seq was dropped by choice or is still on its way")
+    print(line(found))
 
 
 def audit_demo(folder: Path) -> Findings:
     """Audit what a demo left in `folder`, with its store running or not."""
-    _open(folder / "detector" / "outbox.db").close()
+    with _demo(folder) as (outbox, s3):
+        return audit(outbox, s3, BUCKET)
+
+
+@contextmanager
+def _demo(folder: Path) -> Iterator[tuple[Path, Any]]:
+    """Outbox and store of a demo, for as long as it takes."""
+    Reader(folder / "detector" / "outbox.db").close()
     with Stack(folder) as stack:
         running = folder / "store.url"
         with (folder / "store.lock").open("w") as lock:
@@ -191,7 +355,7 @@ def audit_demo(folder: Path) -> Findings:
                 stack.s3_url = running.read_text()
             else:
                 stack.start("store")
-            return audit(stack.outbox, stack.s3(), BUCKET)
+            yield stack.outbox, stack.s3()
 
 
 if __name__ == "__main__":

@@ -4,6 +4,8 @@ import argparse
 import multiprocessing
 import os
 import random
+import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -36,6 +38,8 @@ def main() -> None:
     parser.add_argument("--report", type=Path, default=Path(".run/chaos.md"), help="the table (%(default)s)")
     parser.add_argument("--readme", action="store_true", help="put the table into the README too")
     chosen = parser.parse_args()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)  # a shell's background job would ignore the first
     asked, but = chosen.only or (), chosen.but or ()
     names = [name for name in FAULTS if not asked or any(words in name for words in asked)]
     names = [name for name in names if not any(words in name for words in but)]
@@ -56,6 +60,7 @@ def main() -> None:
             said = f"{row.fault} [{row.seed}] {counts} in {row.seconds:.0f} s {row.note}{_said(row)}"
             print("ok " if row.sound else "BAD", said, flush=True)
     except KeyboardInterrupt:
+        shutil.rmtree(place)
         sys.exit("stopped; nothing runs on")
     finally:
         with suppress(OSError):  # a trial that went wrong has left something to look at
@@ -86,6 +91,8 @@ def _all(runs: list[tuple[str, int]], brief: bool, place: str, jobs: int) -> Ite
                 for future in as_completed(ready):
                     yield future.result()
             except BaseException:
+                for child in multiprocessing.active_children():
+                    child.terminate()
                 pool.shutdown(wait=True, cancel_futures=True)
                 raise
 

@@ -276,7 +276,8 @@ def run(
 ) -> Row:
     """Run one trial in a folder of its own below `place`, which is kept only if something was wrong."""
     os.umask(0o077)
-    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job would ignore it
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     folder, begun = Path(place) / f"{re.sub('[^a-z0-9]+', '-', name)}-{seed}", time.monotonic()
     trial = Trial(folder, seed, brief, **options)
     try:

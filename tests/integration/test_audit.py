@@ -1,35 +1,47 @@
 """The audit against a real store: each way in which outbox and bucket can differ is told, by seq."""
 
-from collections.abc import Iterator
+import os
+import sqlite3
+import subprocess
+import sys
+import tracemalloc
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 
 from bus.capture import Capture
+from bus.topics import quarantine_key
 from detector.outbox import Outbox
-from local.audit import LedgerError, audit
-from local.stack import BUCKET, Stack
-from tests.unit.test_outbox import add, receipt
+from local.audit import LedgerError, audit, audit_bucket, line
+from local.stack import BUCKET, ROOT, Stack
+from tests.unit.test_outbox import NOW, add, receipt
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     with Stack(tmp_path_factory.mktemp("audit")) as stack:
         stack.start("store")
         stack.s3().create_bucket(Bucket=BUCKET)
-        yield stack.s3()
+        yield stack
+
+
+@pytest.fixture(scope="module")
+def store(stack: Stack) -> Any:
+    return stack.s3()
 
 
 @pytest.fixture
 def outbox(tmp_path: Path, store: Any) -> Iterator[Outbox]:
     """Three captures, all stored."""
     outbox = Outbox(tmp_path / "outbox.db", "edge-1", "door")
-    for _ in range(3):
-        capture = add(outbox)
-        assert capture
-        put(store, capture)
-        outbox.settle(receipt(capture))
+    stored(outbox, store, 3)
     yield outbox
     outbox.close()
     for item in store.list_objects_v2(Bucket=BUCKET).get("Contents", ()):
@@ -38,6 +50,58 @@ def outbox(tmp_path: Path, store: Any) -> Iterator[Outbox]:
 
 def put(store: Any, capture: Capture, body: bytes | None = None) -> None:
     store.put_object(Bucket=BUCKET, Key=capture.key, Body=capture.png if body is None else body)
+
+
+def stored(outbox: Outbox, store: Any, count: int) -> None:
+    for _ in range(count):
+        capture = add(outbox)
+        assert capture
+        put(store, capture)
+        outbox.settle(receipt(capture))
+
+
+def command(stack: Stack, *words: str | Path, **env: str) -> "subprocess.CompletedProcess[str]":
+    """What `./just audit` runs, with this store."""
+    where = [] if "--demo" in words else ["--endpoint", stack.s3_url]
+    plain = {name: text for name, text in os.environ.items() if not name.startswith("AWS_")}
+    return subprocess.run(
+        [sys.executable, "-m", "local.audit", *where, *words],
+        cwd=ROOT,
+        env={**plain, **stack.keys, "AWS_EC2_METADATA_DISABLED": "true", **env},
+        capture_output=True,
+        text=True,
+    )
+
+
+class Meanwhile:
+    """A store with which something happens when a listing of faces has ended."""
+
+    def __init__(self, store: Any, then: Callable[[], None]) -> None:
+        self._store, self._then = store, then
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    def get_paginator(self, call: str) -> Any:
+        return Meanwhile(self._store.get_paginator(call), self._then)
+
+    def paginate(self, **options: Any) -> Iterator[Any]:
+        yield from self._store.paginate(**options)
+        self._then()
+
+
+class Refusing:
+    """A store that refuses some calls."""
+
+    def __init__(self, store: Any, *calls: str, status: int = 403) -> None:
+        self._store, self._calls, self._status = store, calls, status
+
+    def __getattr__(self, name: str) -> Any:
+        return self._refuse if name in self._calls else getattr(self._store, name)
+
+    def _refuse(self, **_: Any) -> None:
+        meta = {"HTTPStatusCode": self._status}
+        raise ClientError({"Error": {"Code": "AccessDenied"}, "ResponseMetadata": meta}, "Any")
 
 
 def key(store: Any, seq: int) -> str:
@@ -106,3 +170,284 @@ def test_an_outbox_that_is_none_is_said(store: Any, tmp_path: Path) -> None:
     (tmp_path / "bad.db").write_bytes(b"not a database" * 1000)
     with pytest.raises(LedgerError, match="cannot be read"):
         audit(tmp_path / "bad.db", store, BUCKET)
+
+
+def test_runs_of_missing_seqs_are_named_as_ranges(outbox: Outbox, store: Any, tmp_path: Path) -> None:
+    stored(outbox, store, 9)
+    for seq in (2, 5, 6, 7, 8, 9, 12):
+        store.delete_object(Bucket=BUCKET, Key=key(store, seq))
+    found = audit(tmp_path / "outbox.db", store, BUCKET)
+    assert found.missing == [2, 5, 6, 7, 8, 9, 12]
+    assert found.named() == ["edge-1/door missing: 2, 5-9, 12"]
+    assert found.table().caption == found.named()[0]
+
+
+def test_quick_sees_what_is_there_and_reads_nothing(outbox: Outbox, store: Any, tmp_path: Path) -> None:
+    store.put_object(Bucket=BUCKET, Key=key(store, 3), Body=b"WRONG")
+    store.delete_object(Bucket=BUCKET, Key=key(store, 2))
+    found = audit(tmp_path / "outbox.db", Refusing(store, "get_object"), BUCKET, quick=True)
+    assert (found.missing, found.stored, found.spoilt) == ([2], 2, [])
+
+
+def test_an_object_under_another_name_alone_is_told(outbox: Outbox, store: Any, tmp_path: Path) -> None:
+    ours = key(store, 1)
+    twin = ours.replace("/030405", "/030406")
+    store.copy_object(Bucket=BUCKET, Key=twin, CopySource={"Bucket": BUCKET, "Key": ours})
+    store.delete_object(Bucket=BUCKET, Key=ours)
+    found = audit(tmp_path / "outbox.db", store, BUCKET)
+    assert (found.spoilt, found.twice, found.missing, found.stored) == ([twin], [], [], 2)
+
+
+def test_what_the_ledger_has_forgotten_is_looked_for_all_the_same(outbox: Outbox, store: Any, tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "outbox.db")) as db, db:
+        db.execute("DELETE FROM captures")
+    store.copy_object(
+        Bucket=BUCKET,
+        Key=key(store, 1).replace("/030405", "/030406"),
+        CopySource={"Bucket": BUCKET, "Key": key(store, 1)},
+    )
+    store.delete_object(Bucket=BUCKET, Key=key(store, 2))
+    found = audit(tmp_path / "outbox.db", store, BUCKET)
+    assert (found.stored, found.missing, found.twice, found.spoilt) == (2, [2], [1], [])
+
+
+def test_what_happens_meanwhile_is_no_loss(outbox: Outbox, store: Any, tmp_path: Path) -> None:
+    waiting = [add(outbox) for _ in range(6)]  # 4 to 9
+
+    def then() -> None:
+        landed, quarantined, gone = waiting[0], waiting[2], waiting[4]
+        assert landed
+        assert quarantined
+        assert gone
+        put(store, landed)
+        outbox.settle(receipt(landed))
+        with outbox._transaction():
+            outbox._gap(5, "outbox full")
+        outbox.settle(receipt(quarantined, status="quarantined"))
+        outbox.settle(receipt(gone))  # and nobody finds it
+        stored(outbox, store, 1)
+
+    found = audit(tmp_path / "outbox.db", Meanwhile(store, then), BUCKET)
+    assert (found.captured, found.stored, found.dropped, found.quarantined) == (9, 4, 1, 1)
+    assert (found.waiting, found.missing) == (2, [8])
+
+
+def test_an_object_that_goes_meanwhile_is_missing(outbox: Outbox, store: Any, tmp_path: Path) -> None:
+    listing = Meanwhile(store, lambda: None)
+    ours = key(store, 2)
+    get = store.get_object
+
+    def gone(**options: Any) -> Any:
+        store.delete_object(Bucket=BUCKET, Key=ours)
+        return get(**options)
+
+    listing.get_object = gone  # type: ignore[attr-defined]
+    assert audit(tmp_path / "outbox.db", listing, BUCKET).missing == [2]
+
+
+def test_the_bucket_alone_shows_gaps_and_doubles_by_seq(outbox: Outbox, store: Any, tmp_path: Path) -> None:
+    with closing(Outbox(tmp_path / "hall.db", "edge-1", "hall")) as hall:
+        stored(hall, store, 2)
+    stored(outbox, store, 6)
+    for seq in (2, 5, 6, 7):
+        store.delete_object(Bucket=BUCKET, Key=next(one for one in keys(store, "door") if one.endswith(f"{seq}.png")))
+    twin = keys(store, "hall")[0]
+    store.copy_object(Bucket=BUCKET, Key=twin.replace("/0304", "/0305"), CopySource={"Bucket": BUCKET, "Key": twin})
+    for topic in ("face-detector/edge-1/door", "face-detector/edge-2/yard", "x"):
+        store.put_object(Bucket=BUCKET, Key=quarantine_key(topic, "0" * 64, NOW), Body=b"x")
+    store.put_object(Bucket=BUCKET, Key="faces/Not a name/x", Body=b"x")
+    found = list(audit_bucket(store, BUCKET))
+    assert [one.name for one in found] == ["_/_", "edge-1/door", "edge-1/hall", "edge-2/yard"]
+    assert [(one.highest, one.stored, one.quarantined) for one in found] == [(0, 0, 1), (9, 5, 1), (2, 2, 0), (0, 0, 1)]
+    assert (found[1].missing, str(found[1].missing), found[2].twice) == ([2, 5, 6, 7], "2, 5-7", [1])
+    assert line(found) == "seqs=11 stored=7 missing=4 duplicated=1"
+    assert [one.name for one in audit_bucket(store, BUCKET, camera="hall")] == ["edge-1/hall"]
+    assert [one.name for one in audit_bucket(store, BUCKET, edge="edge-2")] == ["edge-2/yard"]
+    assert not list(audit_bucket(store, BUCKET, edge="edge-9", camera="door"))
+
+
+def keys(store: Any, camera: str) -> list[str]:
+    listed = store.list_objects_v2(Bucket=BUCKET, Prefix=f"faces/edge-1/{camera}/")
+    return [item["Key"] for item in listed["Contents"]]
+
+
+def test_a_lone_high_seq_costs_little(outbox: Outbox, store: Any) -> None:
+    store.put_object(Bucket=BUCKET, Key="faces/edge-1/door/2026/01/02/030405000Z-999999999.png", Body=b"")
+    (found,) = audit_bucket(store, BUCKET)
+    assert (found.stored, len(found.missing), str(found.missing)) == (4, 999_999_995, "4-999999998")
+
+
+def test_a_key_with_two_versions_is_stored_twice(outbox: Outbox, stack: Stack, store: Any, tmp_path: Path) -> None:
+    bucket = "versioned"
+    store.create_bucket(Bucket=bucket)
+    store.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
+    for seq, bodies in {1: 2, 2: 1, 3: 2}.items():
+        body = store.get_object(Bucket=BUCKET, Key=key(store, seq))["Body"].read()
+        for _ in range(bodies):
+            store.put_object(Bucket=bucket, Key=key(store, seq), Body=body)
+    store.delete_object(Bucket=bucket, Key=key(store, 3))
+    found = audit(tmp_path / "outbox.db", store, bucket)
+    assert (found.stored, found.twice, found.missing, found.spoilt) == (2, [1], [3], [])
+    (alone,) = audit_bucket(store, bucket)
+    assert (alone.stored, alone.twice) == (2, [1])
+    for refusing in (Refusing(store, "get_bucket_versioning", status=501), Refusing(store, "list_object_versions")):
+        found = audit(tmp_path / "outbox.db", refusing, bucket)
+        assert (found.twice, found.missing, len(found.notes)) == ([], [3], 1)
+        assert "AccessDenied" in found.notes[0]
+
+
+def test_an_outbox_that_was_begun_anew_is_noticed(outbox: Outbox, store: Any, tmp_path: Path) -> None:
+    Outbox(tmp_path / "new.db", "edge-1", "door").close()
+    assert "has seq 3" in audit(tmp_path / "new.db", store, BUCKET).notes[0]
+
+
+def test_the_command_tells_of_two_cameras(outbox: Outbox, stack: Stack, store: Any, tmp_path: Path) -> None:
+    with closing(Outbox(tmp_path / "hall.db", "edge-1", "hall")) as hall:
+        stored(hall, store, 2)
+        add(hall)
+    both = ("--outbox", tmp_path / "outbox.db", "--outbox", tmp_path / "hall.db")
+    ran = command(stack, *both)
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert ran.stdout.splitlines()[-1] == "captured=6 stored=5 lost=0 duplicated=0"
+    store.delete_object(Bucket=BUCKET, Key=key(store, 3))
+    ran = command(stack, *both, "--quick")
+    assert ran.returncode == 1
+    assert ran.stdout.splitlines()[-2:] == ["edge-1/door missing: 3", "captured=6 stored=4 lost=1 duplicated=0"]
+    ran = command(stack, "--bucket-only")
+    assert ran.returncode == 0  # the bucket alone cannot know of what came last
+    assert ran.stdout.splitlines()[-1] == "seqs=4 stored=4 missing=0 duplicated=0"
+
+
+def test_the_command_names_the_object_that_was_deleted(
+    outbox: Outbox, stack: Stack, store: Any, tmp_path: Path
+) -> None:
+    store.delete_object(Bucket=BUCKET, Key=key(store, 2))
+    ran = command(stack, "--outbox", tmp_path / "outbox.db")
+    assert (ran.returncode, ran.stderr) == (1, "")
+    assert ran.stdout.splitlines()[-2:] == ["edge-1/door missing: 2", "captured=3 stored=2 lost=1 duplicated=0"]
+    ran = command(stack, "--bucket-only", "--edge", "edge-1")
+    assert ran.returncode == 1
+    assert ran.stdout.splitlines()[-3:] == [
+        "edge-1/door missing: 2",
+        "note: only the outbox knows whether a missing seq was dropped by choice or is still on its way",
+        "seqs=3 stored=2 missing=1 duplicated=0",
+    ]
+
+
+def test_the_last_demo_is_audited_by_itself(stack: Stack, store: Any) -> None:
+    stack.outbox.parent.mkdir()
+    with closing(Outbox(stack.outbox, "edge-1", "demo")) as outbox:
+        stored(outbox, store, 2)
+    (stack.folder / "store.url").write_text(stack.s3_url)
+    ran = command(stack, "--demo", RUN=str(stack.folder))
+    assert (ran.returncode, ran.stdout.splitlines()[-1]) == (0, "captured=2 stored=2 lost=0 duplicated=0")
+    ran = command(stack, "--demo", "--bucket-only", "--camera", "demo", RUN=str(stack.folder))
+    assert (ran.returncode, ran.stdout.splitlines()[-1]) == (0, "seqs=2 stored=2 missing=0 duplicated=0")
+    for item in store.list_objects_v2(Bucket=BUCKET)["Contents"]:
+        store.delete_object(Bucket=BUCKET, Key=item["Key"])
+
+
+@pytest.mark.parametrize(
+    ("words", "env", "said"),
+    [
+        (["--outbox", "none.db"], {}, "there is no outbox"),
+        (["--outbox", "README.md"], {}, "is it a detector's"),
+        (["--bucket-only", "--bucket", "nowhere"], {}, "the store has no bucket 'nowhere': name it with --bucket"),
+        (["--bucket-only", "--bucket", "no bucket"], {}, "cannot be the name of a bucket"),
+        (["--bucket-only", "--edge", "Edge_1"], {}, "--edge: not a name"),
+        (["--bucket-only", "--edge", "edge-9"], {}, "has no face of those names"),
+        (["--bucket-only"], {"AWS_SECRET_ACCESS_KEY": "wrong"}, "does not know these credentials"),
+        (["--bucket-only"], {"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": ""}, "no credentials for the store"),
+        (["--bucket-only", "--endpoint", "http://127.0.0.1:1"], {}, "the store is not there"),
+        (["--bucket-only", "--endpoint", "127.0.0.1"], {}, "--endpoint or AWS_*: Invalid endpoint"),
+        (["--demo"], {"RUN": "/nonexistent"}, "run ./just demo first"),
+    ],
+)
+def test_what_is_wrong_is_one_line(
+    outbox: Outbox, stack: Stack, words: list[str], env: dict[str, str], said: str
+) -> None:
+    ran = command(stack, *words, **env)
+    assert (ran.returncode, ran.stdout) == (1, "")
+    assert said in ran.stderr
+    assert ran.stderr.count("\n") == 1
+
+
+class Endless:
+    """A store with any number of objects that takes no room itself."""
+
+    def __init__(self, capture: Capture, count: int) -> None:
+        self._stem, self._png, self._count = capture.key[:-13], capture.png, count
+
+    def get_bucket_versioning(self, **_: Any) -> dict[str, str]:
+        return {}
+
+    def get_paginator(self, _: str) -> "Endless":
+        return self
+
+    def paginate(self, **_: Any) -> Iterator[Any]:
+        for first in range(1, self._count + 1, 1000):
+            yield {"Contents": [{"Key": f"{self._stem}{first + more:09d}.png"} for more in range(1000)]}
+
+    def get_object(self, **_: Any) -> dict[str, Any]:
+        return {"Body": self}
+
+    def iter_chunks(self, _: int) -> list[bytes]:
+        return [self._png]
+
+
+def test_memory_does_not_grow_with_the_objects(tmp_path: Path) -> None:
+    peaks = []
+    for count in (3000, 30_000):
+        sample = ledger(tmp_path / str(count), count)
+        tracemalloc.start()
+        try:
+            found = audit(tmp_path / str(count), Endless(sample, count), BUCKET)
+            assert (found.stored, found.sound) == (count, True)
+            assert [one.stored for one in audit_bucket(Endless(sample, count), BUCKET, "edge-1", "door")] == [count]
+            peaks.append(tracemalloc.get_traced_memory()[1])
+        finally:
+            tracemalloc.stop()
+    assert peaks[1] < peaks[0] + 300_000, peaks  # their keys alone would be 3 MB
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs the kernel's own count")
+def test_memory_does_not_grow_with_a_real_bucket(stack: Stack, store: Any, tmp_path: Path) -> None:
+    # Not getrusage: it counts in what the parent had before the exec.
+    program = (
+        "import re, sys; from local.audit import main\n"
+        "try: main()\n"
+        "except SystemExit: print(re.search(r'VmHWM:\\s+(\\d+)', open('/proc/self/status').read())[1])"
+    )
+    peaks = []
+    for camera, count in (("few", 1000), ("many", int(os.environ.get("AUDIT_OBJECTS", "2000")))):
+        sample = ledger(tmp_path / camera, count, camera)
+        with ThreadPoolExecutor(8) as pool:
+            for first in range(1, count + 1, 1000):
+                copies = [replace(sample, seq=seq) for seq in range(first, first + 1000)]
+                list(pool.map(partial(put, store), copies))
+        ran = subprocess.run(
+            [sys.executable, "-c", program, "--endpoint", stack.s3_url, "--outbox", str(tmp_path / camera)],
+            cwd=ROOT,
+            env={**os.environ, **stack.keys},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        *_, last, peak = ran.stdout.splitlines()
+        assert last == f"captured={count} stored={count} lost=0 duplicated=0"
+        peaks.append(int(peak))
+    print(f"peak RSS {peaks} KiB")
+    assert peaks[1] < peaks[0] + 16 * 1024
+
+
+def ledger(path: Path, count: int, camera: str = "door") -> Capture:
+    """The first of `count` captures of the same picture that an outbox remembers, all settled."""
+    with closing(Outbox(path, "edge-1", camera)) as outbox:
+        sample = add(outbox)
+    assert sample
+    with closing(sqlite3.connect(path)) as db, db:
+        copy = "INSERT INTO captures SELECT ?, sha256, facts, size, NULL FROM captures WHERE seq = 1"
+        db.executemany(copy, ((seq,) for seq in range(2, count + 1)))
+        db.execute("UPDATE captures SET png = NULL")
+        db.execute("UPDATE outbox SET last_seq = ?", (count,))
+    return sample
