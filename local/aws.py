@@ -3,12 +3,15 @@
 Every part says what `up` and `down` would do with it, as rows of a plan, and how it is now.
 """
 
+import hashlib
 import json
 import os
 import socket
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -16,6 +19,7 @@ from typing import Any
 import boto3
 from botocore.client import Config
 from botocore.exceptions import ClientError
+from botocore.parsers import ResponseParserError
 from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_fixed
 
 from local.parcel import Parcel
@@ -24,6 +28,8 @@ TAG, VERSION = "facebridge", "facebridge-version"
 PORT = 8883
 TYPE, DISK = "t4g.small", 16  # GB
 UBUNTU = "/aws/service/canonical/ubuntu/server/24.04/stable/current/{}/hvm/ebs-gp3/ami-id"
+LIVE = ("pending", "running", "stopping", "stopped")
+SILENT = "does not answer"
 WRITTEN, PARCELS = ("faces/", "quarantine/"), "deploy/"
 
 Rule = tuple[int, str]  # a port, and the network that may reach it
@@ -35,7 +41,7 @@ class AwsError(Exception):
 
 @dataclass(frozen=True)
 class Row:
-    """A thing, what becomes of it or how it is, the call that changes it if any, and whether all is well with it."""
+    """A thing, what becomes of it or how it is, the call for that (which returns a new id), and whether all is well."""
 
     thing: str
     id: str
@@ -51,12 +57,13 @@ class Aws:
         # A signed URL must name the region: S3 redirects others at first, and a redirect spoils the signature.
         style = "path" if os.environ.get("AWS_ENDPOINT_URL") else "virtual"
         config = Config(connect_timeout=5, retries={"mode": "standard"})
-        session = boto3.session.Session(region_name=region)
-        self.ec2: Any = session.client("ec2", config=config)
-        self.iam: Any = session.client("iam", config=config)
-        self.ssm: Any = session.client("ssm", config=config)
-        signed = Config(signature_version="s3v4", s3={"addressing_style": style})
-        self.s3: Any = session.client("s3", config=config.merge(signed))
+        signed = config.merge(Config(signature_version="s3v4", s3={"addressing_style": style}))
+        session: Any = boto3.session.Session(region_name=region)
+        try:
+            self.ec2, self.iam, self.ssm = (session.client(name, config=config) for name in ("ec2", "iam", "ssm"))
+            self.s3 = session.client("s3", config=signed)
+        except ValueError as error:
+            raise AwsError(f"{error}: check AWS_ENDPOINT_URL (https://...) and --region, or leave them out") from error
         self.name, self.region = name, str(session.region_name)
         self.label = f"{name}-{self.region}"  # for IAM, which knows no regions
         self.partition = session.get_partition_for_region(self.region)
@@ -85,9 +92,8 @@ class Aws:
 
     def foreign(self, thing: str, name: str) -> AwsError:
         """The refusal to touch a thing that has our name without our tag."""
-        return AwsError(
-            f"{thing} {name} is there without the tag {TAG}={self.name}, so it is left alone: use another name"
-        )
+        without = f"without the tag {TAG}={self.name}"
+        return AwsError(f"{thing} {name} is there {without}, so it is left alone: use another name")
 
 
 class Bucket:
@@ -95,7 +101,9 @@ class Bucket:
 
     def __init__(self, aws: Aws, wanted: str | None = None) -> None:
         self._aws, self._s3 = aws, aws.s3
-        pages = aws.s3.get_paginator("list_buckets").paginate(BucketRegion=aws.region)
+        pages = [*aws.s3.get_paginator("list_buckets").paginate(BucketRegion=aws.region)]
+        if pages[0].keys() == {"ResponseMetadata"}:  # S3 names the owner at least
+            raise ResponseParserError("no list of buckets")
         names = [one["Name"] for page in pages for one in page.get("Buckets", ())]
         with ThreadPoolExecutor(8) as pool:
             mine = [name for name, ours in zip(names, pool.map(self._ours, names), strict=True) if ours]
@@ -115,11 +123,10 @@ class Bucket:
 
     def _must_be_free(self) -> None:
         try:
-            taken = found(self._s3.head_bucket, Bucket=self.name)
+            if found(self._s3.head_bucket, Bucket=self.name):
+                raise self._aws.foreign("bucket", self.name)
         except ClientError as error:
             raise AwsError(f"bucket {self.name}: somebody else's, or closed to you: use another name") from error
-        if taken:
-            raise self._aws.foreign("bucket", self.name)
 
     def _settings(self) -> dict[str, tuple[str, Any]]:
         """What is set by which put_ call, as which of its arguments."""
@@ -148,12 +155,12 @@ class Bucket:
 
     def _differing(self) -> list[str]:
         """The settings that are not as they should be."""
-        differing = []
-        for setting, (argument, value) in self._settings().items():
+
+        def right(setting: str, argument: str, value: Any) -> bool:
             answer = found(getattr(self._s3, f"get_{setting}"), Bucket=self.name) or {}
-            if not within(value, answer.get(argument, answer)):
-                differing.append(setting)
-        return differing
+            return within(value, answer.get(argument, answer))
+
+        return [setting for setting, words in self._settings().items() if not right(setting, *words)]
 
     def up(self) -> list[Row]:
         """Make it, or mend what was set otherwise."""
@@ -166,8 +173,9 @@ class Bucket:
         return [Row("bucket", self.name, "keep")]
 
     def _make(self) -> None:
-        place = {"CreateBucketConfiguration": {"LocationConstraint": self._aws.region}}
-        self._s3.create_bucket(Bucket=self.name, **({} if self._aws.region == "us-east-1" else place))
+        place = {} if self._aws.region == "us-east-1" else {"LocationConstraint": self._aws.region}
+        # Tagged as it is made, so that it is never ours without the tag; again for a server that knows only this way.
+        self._s3.create_bucket(Bucket=self.name, CreateBucketConfiguration={**place, "Tags": self._aws.tags})
         self._s3.put_bucket_tagging(Bucket=self.name, Tagging={"TagSet": self._aws.tags})
         self._set([*self._settings()])
 
@@ -176,9 +184,11 @@ class Bucket:
             argument, value = self._settings()[setting]
             getattr(self._s3, f"put_{setting}")(Bucket=self.name, **{argument: value})
 
-    def take(self, parcel: Parcel) -> None:
-        """Hold what an instance is to be given."""
-        self._s3.put_object(Bucket=self.name, Key=f"{PARCELS}{parcel.version}.tar", Body=parcel.content)
+    def take(self, parcel: Parcel) -> str:
+        """Hold what an instance is to be given, and say under which key."""
+        key = f"{PARCELS}{parcel.version}.tar"
+        self._s3.put_object(Bucket=self.name, Key=key, Body=parcel.content)
+        return key
 
     def url(self, parcel: Parcel) -> str:
         """Where the instance gets it within the hour, so that its role needs no right to read it."""
@@ -239,12 +249,12 @@ class Role:
         places = [f"{arn}/{prefix}*" for prefix in WRITTEN]
         # HeadObject is no right of its own: GetObject gives it.
         objects = {"Effect": "Allow", "Action": ["s3:PutObject", "s3:GetObject"], "Resource": places}
-        return {
-            "Version": "2012-10-17",
-            "Statement": [objects, {"Effect": "Allow", "Action": "s3:ListBucket", "Resource": arn}],
-        }
+        listing = {"Effect": "Allow", "Action": "s3:ListBucket", "Resource": arn}
+        return {"Version": "2012-10-17", "Statement": [objects, listing]}
 
-    def _right(self) -> bool:
+    def _right(self, thing: str) -> bool:
+        if thing == "instance profile":
+            return bool(self._all[thing]["Roles"])
         written = found(self._iam.get_role_policy, RoleName=self.name, PolicyName=TAG)
         return bool(written) and within(self._policy(), written["PolicyDocument"])
 
@@ -255,11 +265,11 @@ class Role:
         role, profile = Row("role", self.name, "keep"), Row("instance profile", self.name, "keep")
         if "role" not in self._all:
             role = replace(role, what="make", call=self._make_role)
-        elif not self._right():
+        elif not self._right(role.thing):
             role = replace(role, what="change: its policy", call=self._write)
         if "instance profile" not in self._all:
             profile = replace(profile, what="make", call=self._make_profile)
-        elif not self._all["instance profile"]["Roles"]:
+        elif not self._right(profile.thing):
             profile = replace(profile, what="change: its role", call=self._join)
         return [role, profile]
 
@@ -297,12 +307,9 @@ class Role:
 
     def status(self) -> list[Row]:
         """Whether they are there, and as they should be."""
-        right = {"role": "role" in self._all and self._right()}
-        right["instance profile"] = bool(self._all.get("instance profile", {}).get("Roles"))
-        return [
-            Row(thing, self.name, "there" if right[thing] else "set otherwise; up mends it", well=right[thing])
-            for thing in self._all
-        ]
+        right = {thing: self._right(thing) for thing in self._all}
+        words = {True: "there", False: "set otherwise; up mends it"}
+        return [Row(thing, self.name, words[well], well=well) for thing, well in right.items()]
 
 
 class Group:
@@ -317,10 +324,9 @@ class Group:
         """By its id, whom each rule lets in where; None for a rule of a kind that is not ours."""
         rules: dict[str, Rule | None] = {}
         for rule in self._aws.listed("security_group_rules", "SecurityGroupRules", group_id=group):
-            if rule["IsEgress"]:
-                continue
-            plain = rule["IpProtocol"] == "tcp" and rule["FromPort"] == rule["ToPort"] and "CidrIpv4" in rule
-            rules[rule["SecurityGroupRuleId"]] = (rule["FromPort"], rule["CidrIpv4"]) if plain else None
+            if not rule["IsEgress"]:
+                plain = rule["IpProtocol"] == "tcp" and rule["FromPort"] == rule["ToPort"] and "CidrIpv4" in rule
+                rules[rule["SecurityGroupRuleId"]] = (rule["FromPort"], rule["CidrIpv4"]) if plain else None
         return rules
 
     def up(self, wanted: set[Rule]) -> list[Row]:
@@ -328,9 +334,7 @@ class Group:
         if self.id == "-":
             vpcs = self._aws.listed("vpcs", "Vpcs", is_default="true")
             if not vpcs:
-                raise AwsError(
-                    f"{self._aws.region} has no default VPC: aws ec2 create-default-vpc, or another --region"
-                )
+                raise AwsError(f"{self._aws.region} has no default VPC: aws ec2 create-default-vpc, or --region")
             vpc, name = vpcs[0]["VpcId"], self._aws.name
             if self._aws.listed("security_groups", "SecurityGroups", vpc_id=vpc, group_name=name):
                 raise self._aws.foreign("security group", name)
@@ -344,11 +348,12 @@ class Group:
             return [Row("security group", self.id, f"change: {' '.join(changes)}", call)]
         return [Row("security group", self.id, "keep")]
 
-    def _make(self, vpc: str, wanted: set[Rule]) -> None:
+    def _make(self, vpc: str, wanted: set[Rule]) -> str:
         words = {"Description": "Facebridge: 8883 for edges", "TagSpecifications": self._aws.tagged("security-group")}
         self.id = self._ec2.create_security_group(GroupName=self._aws.name, VpcId=vpc, **words)["GroupId"]
         self._ec2.get_waiter("security_group_exists").wait(GroupIds=[self.id])
         self._change(wanted, [])
+        return str(self.id)
 
     def _change(self, add: set[Rule], revoke: list[str]) -> None:
         if add:  # before the others go, so that no edge is locked out for a moment
@@ -361,11 +366,8 @@ class Group:
 
     def down(self) -> list[Row]:
         """Remove it, which EC2 allows some seconds after its instance is gone."""
-
-        def remove(group: str) -> None:
-            patiently("DependencyViolation", partial(self._ec2.delete_security_group, GroupId=group))
-
-        return [Row("security group", group, "remove", partial(remove, group)) for group in self._all]
+        remove = partial(patiently, "DependencyViolation", self._ec2.delete_security_group)
+        return [Row("security group", group, "remove", partial(remove, GroupId=group)) for group in self._all]
 
     def status(self) -> list[Row]:
         """It, and what it lets in."""
@@ -389,39 +391,45 @@ class Instance:
 
     def __init__(self, aws: Aws, bucket: Bucket, role: Role, group: Group) -> None:
         self._aws, self._ec2, self._bucket, self._role, self._group = aws, aws.ec2, bucket, role, group
-        states = ["pending", "running", "stopping", "stopped", "shutting-down"]
-        groups = aws.ours("instances", "Reservations", instance_state_name=states)
-        oldest = sorted((one for group in groups for one in group["Instances"]), key=lambda one: str(one["LaunchTime"]))
-        self._all = oldest[::-1]
-        self._live = next((one for one in self._all if one["State"]["Name"] != "shutting-down"), None)
+        self._all = self._found("shutting-down", *LIVE)
+        self._live = next((one for one in self._all if one["State"]["Name"] in LIVE), None)
         self.id = self._live["InstanceId"] if self._live else "-"
+
+    def _found(self, *states: str) -> list[dict[str, Any]]:
+        groups = self._aws.ours("instances", "Reservations", instance_state_name=[*states])
+        every = (one for group in groups for one in group["Instances"])
+        return sorted(every, key=lambda one: str(one["LaunchTime"]), reverse=True)
 
     def up(self, order: Order) -> list[Row]:
         """Make it, start it, or replace it if it is not what is wanted and may be replaced."""
         live = self._live
         kind = order.type or (live["InstanceType"] if live else TYPE)
+        # EC2 says so if it has no such type or key.
+        types = self._ec2.describe_instance_types(InstanceTypes=[kind])["InstanceTypes"]
+        new_key = order.key and not (live and live.get("KeyName") == order.key)
+        if new_key:
+            self._ec2.describe_key_pairs(KeyNames=[order.key])
         if live:
+            if new_key and not order.replace:  # or ssh would be open for nothing, or for another key
+                raise AwsError(f"{self.id} lacks the key {order.key}: --replace, or leave --ssh and --key out")
             unlike = [f"it is a {live['InstanceType']}"] * (kind != live["InstanceType"])
-            unlike += ["its ssh key is another"] * (order.key not in (None, live.get("KeyName")))
+            unlike += ["its ssh key is another"] * bool(new_key)
             unlike += ["it runs something older than this checkout"] * (_version(live) != order.version)
             if not (unlike and order.replace):
                 why = f"; {' and '.join(unlike)}: --replace makes another" if unlike else ""
-                if live["State"]["Name"] == "stopped":
-                    return [Row("instance", self.id, f"change: start{why}", self._start)]
-                return [Row("instance", self.id, f"keep{why}")]
-        image = self._image(kind, order.ami)
-        if order.key:
-            self._ec2.describe_key_pairs(KeyNames=[order.key])  # or it says that there is none
+                stopped = live["State"]["Name"] == "stopped"
+                what, call = ("change: start", self._start) if stopped else ("keep", None)
+                return [Row("instance", self.id, what + why, call)]
+        image = self._image(kind, types[0]["ProcessorInfo"]["SupportedArchitectures"], order.ami)
         rows = [
             Row("archive", f"{PARCELS}{order.version or '*'}.tar", "make", lambda: self._bucket.take(order.pack())),
             Row("instance", "-", f"make: {kind}", lambda: self._make(kind, image, order)),
         ]
-        return [Row("instance", self.id, "remove", self._terminate), *rows] if live else rows
+        terminate = partial(self._ec2.terminate_instances, InstanceIds=[self.id])
+        return [Row("instance", self.id, "remove", terminate), *rows] if live else rows
 
-    def _image(self, kind: str, parameter: str | None) -> dict[str, Any]:
+    def _image(self, kind: str, supported: list[str], parameter: str | None) -> dict[str, Any]:
         """The newest machine image for this kind of instance."""
-        types = self._ec2.describe_instance_types(InstanceTypes=[kind])["InstanceTypes"]
-        supported = types[0]["ProcessorInfo"]["SupportedArchitectures"]
         parameter = parameter or UBUNTU.format("arm64" if "arm64" in supported else "amd64")
         try:
             id = self._aws.ssm.get_parameter(Name=parameter)["Parameter"]["Value"]
@@ -432,14 +440,17 @@ class Instance:
             raise AwsError(f"{parameter} is for {image['Architecture']}, and {kind} is not: name another with --ami")
         return image
 
-    def _make(self, kind: str, image: dict[str, Any], order: Order) -> None:
+    def _make(self, kind: str, image: dict[str, Any], order: Order) -> str:
+        if others := {one["InstanceId"] for one in self._found(*LIVE)} - {one["InstanceId"] for one in self._all}:
+            raise AwsError(f"another up has made {', '.join(others)} meanwhile: wait for its end")
         parcel = order.pack()
+        # Of two at the same time EC2 heeds the first only, for they have one token; a later one has another.
+        what = [self._aws.name, self._group.id, self.id, kind, parcel.version, str(int(time.time()) // 300)]
         tags = self._aws.tagged("instance", "volume", "network-interface")
         tags[0]["Tags"] = [*self._aws.tags, {"Key": VERSION, "Value": parcel.version}]
         disk = {"VolumeSize": DISK, "VolumeType": "gp3", "Encrypted": True, "DeleteOnTermination": True}
         words: dict[str, Any] = {
-            "ImageId": image["ImageId"],
-            "InstanceType": kind,
+            **{"ImageId": image["ImageId"], "InstanceType": kind, "MinCount": 1, "MaxCount": 1},
             "UserData": parcel.start(self._bucket.url(parcel)),
             "SecurityGroupIds": [self._group.id],
             "IamInstanceProfile": {"Name": self._role.name},
@@ -447,29 +458,27 @@ class Instance:
             "MetadataOptions": {"HttpEndpoint": "enabled", "HttpTokens": "required", "HttpPutResponseHopLimit": 2},
             "BlockDeviceMappings": [{"DeviceName": image["RootDeviceName"], "Ebs": disk}],
             "TagSpecifications": tags,
+            "ClientToken": hashlib.sha256(" ".join(what).encode()).hexdigest(),
+            **({"KeyName": order.key} if order.key else {}),
         }
-        if order.key:
-            words["KeyName"] = order.key
-        run = partial(self._ec2.run_instances, MinCount=1, MaxCount=1, **words)
         # EC2 does not know a new profile at once.
-        self.id = patiently("InvalidParameterValue", run, "iamInstanceProfile")["Instances"][0]["InstanceId"]
+        made = patiently("InvalidParameterValue", self._ec2.run_instances, "iamInstanceProfile", **words)
+        self.id = made["Instances"][0]["InstanceId"]
         self._ec2.get_waiter("instance_running").wait(InstanceIds=[self.id])
+        return str(self.id)
 
     def _start(self) -> None:
         self._ec2.start_instances(InstanceIds=[self.id])
         self._ec2.get_waiter("instance_running").wait(InstanceIds=[self.id])
 
-    def _terminate(self) -> None:
-        self._ec2.terminate_instances(InstanceIds=[self.id])
+    def _remove(self, id: str) -> None:
+        self._ec2.terminate_instances(InstanceIds=[id])
+        self._ec2.get_waiter("instance_terminated").wait(InstanceIds=[id])
 
     def down(self) -> list[Row]:
         """Remove it and wait until it is gone, for address and security group cannot go before."""
-
-        def remove(id: str) -> None:
-            self._ec2.terminate_instances(InstanceIds=[id])
-            self._ec2.get_waiter("instance_terminated").wait(InstanceIds=[id])
-
-        return [Row("instance", id, "remove", partial(remove, id)) for id in (one["InstanceId"] for one in self._all)]
+        ids = [one["InstanceId"] for one in self._all]
+        return [Row("instance", id, "remove", partial(self._remove, id)) for id in ids]
 
     def status(self, version: str | None) -> list[Row]:
         """Its state, and whether it runs what is in this checkout; `version` None: there is nothing to compare with."""
@@ -477,7 +486,7 @@ class Instance:
         for one in self._all:
             state, runs = one["State"]["Name"], "this checkout" if _version(one) == version else "something older"
             what = f"{state}, {one['InstanceType']}, runs {runs if version else 'what cannot be told without pki/'}"
-            rows.append(Row("instance", one["InstanceId"], what, well=state == "running"))
+            rows.append(Row("instance", one["InstanceId"], what, well=state == "running" and one is self._live))
         return rows
 
 
@@ -498,10 +507,11 @@ class Address:
             return [Row("address", self.ip, "change: give it to the instance", self._give)]
         return [Row("address", self.ip, "keep")]
 
-    def _make(self) -> None:
+    def _make(self) -> str:
         made = self._ec2.allocate_address(Domain="vpc", TagSpecifications=self._aws.tagged("elastic-ip"))
         self._id, self.ip = made["AllocationId"], made["PublicIp"]
         self._give()
+        return str(self.ip)
 
     def _give(self) -> None:
         words = {"AllocationId": self._id, "InstanceId": self._instance.id}
@@ -509,19 +519,19 @@ class Address:
 
     def down(self) -> list[Row]:
         """Give it back, which EC2 allows some seconds after its instance is gone."""
-
-        def release(id: str) -> None:
-            patiently("InvalidIPAddress.InUse", partial(self._ec2.release_address, AllocationId=id))
-
-        return [Row("address", one["PublicIp"], "remove", partial(release, one["AllocationId"])) for one in self._all]
+        release = partial(patiently, "InvalidIPAddress.InUse", self._ec2.release_address)
+        return [Row("address", one["PublicIp"], "remove", partial(release, AllocationId=one["AllocationId"]))
+                for one in self._all]  # fmt: skip
 
     def status(self) -> list[Row]:
         """Whose it is, and whether a broker answers there."""
         rows = []
         for one in self._all:
-            owner = one.get("InstanceId")
-            what = f"of {owner}; {PORT} {'answers' if answers(one['PublicIp']) else 'does not answer'}"
-            rows.append(Row("address", one["PublicIp"], what if owner else "of no instance", well=bool(owner)))
+            ip, owner = one["PublicIp"], one.get("InstanceId", "no instance")
+            ours = owner == self._instance.id
+            well = ours and answers(ip)
+            now = f"{PORT} {'answers' if well else SILENT}" if ours else "up gives it to ours"
+            rows.append(Row("address", ip, f"of {owner}; {now}", well=well))
         return rows
 
 
@@ -540,30 +550,29 @@ def within(wanted: Any, there: Any) -> bool:
     if isinstance(wanted, str) and isinstance(there, str) and wanted.startswith("{"):
         wanted, there = json.loads(wanted), json.loads(there)
     if isinstance(wanted, dict) and isinstance(there, dict):
+        if "Filter" in wanted:  # of a lifecycle rule, which may also come back with {}, or with its prefix outside
+            there = {**there, "Filter": there.get("Filter") or {"Prefix": there.get("Prefix", "")}}
         return all(key in there and within(value, there[key]) for key, value in wanted.items())
     if isinstance(wanted, list) and isinstance(there, list):
         return len(wanted) == len(there) and all(any(within(one, other) for other in there) for one in wanted)
     return bool(wanted == there)
 
 
-def patiently(code: str, call: Callable[[], Any], about: str = "") -> Any:
+def patiently(code: str, call: Callable[..., Any], about: str = "", **words: Any) -> Any:
     """Make a call again, for up to a minute, while AWS says no with this code because it is not up to date yet."""
 
     def passing(error: BaseException) -> bool:
         return isinstance(error, ClientError) and error.response["Error"]["Code"] == code and about in str(error)
 
-    return Retrying(retry=retry_if_exception(passing), wait=wait_fixed(3), stop=stop_after_delay(60), reraise=True)(
-        call
-    )
+    retry, stop = retry_if_exception(passing), stop_after_delay(60)
+    return Retrying(retry=retry, wait=wait_fixed(3), stop=stop, reraise=True)(call, **words)
 
 
 def answers(ip: str) -> bool:
     """Whether something listens where edges look for the broker."""
-    try:
-        socket.create_connection((ip, PORT), 2).close()
-    except OSError:
-        return False
-    return True
+    with suppress(OSError), socket.create_connection((ip, PORT), 2):
+        return True
+    return False
 
 
 def _inlets(rules: Iterable[Rule | None]) -> str:

@@ -7,21 +7,24 @@ import argparse
 import re
 import sys
 from collections.abc import Callable, Iterable
-from functools import cache
+from dataclasses import replace
+from functools import cache, partial
 from ipaddress import IPv4Network
 from pathlib import Path
 from typing import NoReturn
 
 from botocore import exceptions
 from botocore.exceptions import BotoCoreError, ClientError
+from botocore.parsers import ResponseParserError
 from rich.console import Console
 from rich.table import Table
 
-from local.aws import PORT, TYPE, UBUNTU, Address, Aws, AwsError, Bucket, Group, Instance, Order, Role, Row
+from local.aws import PORT, SILENT, TYPE, UBUNTU, Address, Aws, AwsError, Bucket, Group, Instance, Order, Role, Row
 from local.parcel import Parcel
 from local.pki import BROKER, PROCESSOR, Authority, PkiError
 
 SSH = 22
+NOT_AWS = "it may not be AWS that answers: check AWS_ENDPOINT_URL and HTTPS_PROXY"
 THINGS = ("bucket", "role", "instance profile", "security group", "instance", "address")
 
 
@@ -36,11 +39,12 @@ class Progress:
         """Make the calls of a plan one after the other, and say each that is done."""
         for row in rows:
             if row.call:
-                self._begun = " ".join([row.what.split(":")[0], row.thing, *([row.id] if row.id != "-" else [])])
-                row.call()
-                self._done.append(self._begun)
-                print(f"done: {self._begun}", file=sys.stderr)
-                self._begun = ""
+                verb = row.what.split(":")[0]
+                self._begun = f"{verb} {row.thing} {row.id}".removesuffix(" -")
+                made = row.call()
+                done = f"{verb} {row.thing} {made}" if isinstance(made, str) else self._begun
+                self._done, self._begun = [*self._done, done], ""  # at once: Ctrl-C does not come in between
+                print(f"done: {done}", file=sys.stderr)
 
     def __str__(self) -> str:
         if not (self._done or self._begun):
@@ -58,13 +62,18 @@ def up(aws: Aws, chosen: argparse.Namespace, progress: Progress) -> None:
     pack = cache(lambda: Parcel(chosen.pki, bucket.name, aws.region))
     order = Order(chosen.type, chosen.ami, chosen.key, chosen.replace, _version(chosen.pki, pack), pack)
     wanted = {(PORT, str(network)) for network in chosen.allow} | {(SSH, str(network)) for network in chosen.ssh}
-    rows = [*_identities(chosen.pki), *bucket.up(), *role.up(), *group.up(wanted), *instance.up(order)]
+    identities = _identities(chosen.pki)
+    for row in identities:
+        if not row.well:
+            raise AwsError(row.what)
+    rows = [*identities, *bucket.up(), *role.up(), *group.up(wanted), *instance.up(order)]
     rows += address.up(renewed=rows[-1].what.startswith("make"))
     if _agreed(rows, chosen, f"{aws.name} in {aws.region}: what up does"):
         progress.through(rows)
     if not chosen.dry_run:
         print(f"the cloud broker: {address.ip}:{PORT}; a new instance takes some minutes: ./just ec2 status")
-        print(f"next: ./just enroll edge-07, and on the device CLOUD_ADDRESS={address.ip} in compose/.env")
+        print(f"next: ./just enroll edge-07; then CLOUD_ADDRESS={address.ip} in compose/.env on the device,")
+        print("or, with k3s, the EndpointSlice form in k8s/edge/cloud.yaml, with this address and port 8883")
 
 
 def status(aws: Aws, chosen: argparse.Namespace, _: Progress) -> None:
@@ -79,7 +88,11 @@ def status(aws: Aws, chosen: argparse.Namespace, _: Progress) -> None:
         sys.exit(f"nothing of {aws.name} in {aws.region}: ./just ec2 up")
     there = {row.thing for row in rows}
     rows += [Row(thing, "-", "missing: ./just ec2 up makes it", well=False) for thing in THINGS if thing not in there]
+    rows += [row for row in _identities(chosen.pki) if not row.well]
     _show(rows, f"{aws.name} in {aws.region}")
+    if any(row.what.endswith(SILENT) for row in rows):
+        print(f"{PORT} {SILENT}: a new instance builds for some minutes after up; /var/log/cloud-init-output.log")
+        print("there says how far it is; and is the network that you ask from in --allow?")
     sys.exit(not all(row.well for row in rows))
 
 
@@ -100,15 +113,22 @@ def _identities(pki: Path) -> list[Row]:
     """What the broker and the processor are to be known by; made here, for the CA is here."""
     rows = []
     for name in (BROKER, PROCESSOR):
-        there = (pki / name / "tls.key").exists()
-        call = None if there else lambda name=name: Authority(pki).issue(name)
-        rows.append(Row("identity", f"{pki}/{name}", "keep" if there else "make", call))
+        files = [pki / name / "tls.key", pki / name / "tls.crt", pki / "ca.crt"]
+        missing = [file for file in files if not file.exists()]
+        row = Row("identity", f"{pki}/{name}", "keep")
+        if files[0] in missing and files[1] in missing:
+            row = replace(row, what="make", call=partial(lambda name: Authority(pki).issue(name), name))
+        elif missing:
+            # Not for ca.crt: another CA would be one that no edge knows.
+            another = f", or ./just enroll {name} --force" * (files[2] not in missing)
+            row = replace(row, what=f"{missing[0]} is missing: put it back{another}", well=False)
+        rows.append(row)
     return rows
 
 
 def _version(pki: Path, pack: Callable[[], Parcel]) -> str | None:
     """What this checkout would run, once there are identities."""
-    return None if any(row.call for row in _identities(pki)) else pack().version
+    return pack().version if all(row.what == "keep" for row in _identities(pki)) else None
 
 
 def _show(rows: Iterable[Row], title: str) -> None:
@@ -124,6 +144,8 @@ def _agreed(rows: list[Row], chosen: argparse.Namespace, title: str) -> bool:
     if not any(row.call for row in rows):
         print("no change")
         return False
+    if chosen.which == "up":
+        print("an instance, its disk, its address and the bucket cost money at AWS, until ./just ec2 down")
     if chosen.dry_run:
         print("nothing was changed (--dry-run)")
         return False
@@ -148,13 +170,17 @@ def _said(error: Exception) -> str:
             code, call = error.response["Error"]["Code"], error.operation_name
             text = re.sub(r"\s*Encoded authorization failure message:.*", "", error.response["Error"]["Message"])
             what = f"AWS says no to {call}: {' '.join(text.split())} ({code})"
-            if re.search("AccessDenied|Unauthorized|Forbidden|^403$", code):
+            if re.search("AccessDenied|Unauthorized|Forbidden", code):
                 return f"{what}: ask for the right to {call}, or set another AWS_PROFILE"
             if re.search("Token|Signature|AuthFailure|AccessKeyId|Credential", code):
                 return f"{what}: log in again, or check AWS_PROFILE or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+            if code == "IdempotentParameterMismatch":
+                return f"{what}: another up was just there: wait five minutes"
             if "LimitExceeded" in code:
                 return f"{what}: free some, or ask for more in Service Quotas"
-            return what
+            return what if code and not code.isdigit() else f"{what}: {NOT_AWS}"
+        case ResponseParserError():
+            return f"AWS: {text[:60]}...: {NOT_AWS}"
         case BotoCoreError():
             return f"AWS: {text}: check the settings in ~/.aws and AWS_*"
     return text
@@ -218,7 +244,7 @@ def main() -> None:
         {"up": up, "status": status, "down": down}[chosen.which](Aws(chosen.name, chosen.region), chosen, progress)
     except (KeyboardInterrupt, EOFError):
         sys.exit(f"stopped; {progress}")
-    except (AwsError, PkiError, BotoCoreError, ClientError, OSError) as error:
+    except (AwsError, PkiError, BotoCoreError, ClientError, ResponseParserError, OSError) as error:
         sys.exit(f"{_said(error)}; {progress}" if chosen.which != "status" else _said(error))
 
 

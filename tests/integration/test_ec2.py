@@ -9,18 +9,20 @@ import socket
 import subprocess
 import sys
 import tarfile
+import threading
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import redirect_stderr, redirect_stdout
 from functools import cache
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
 import boto3
 import pytest
-from botocore.client import Config
+from botocore.client import BaseClient, Config
 
-from local import ec2
+from local import aws, ec2
 from local.parcel import Parcel
 from local.pki import Authority
 
@@ -78,22 +80,25 @@ class Account:
 
     def __init__(self, url: str, pki: Path) -> None:
         urllib.request.urlopen(urllib.request.Request(f"{url}/moto-api/reset", method="POST")).close()
-        self.url, self.pki = url, pki
+        self.url, self.pki, self.broker = url, pki, True
+        self.calls: list[tuple[str, dict[str, Any]]] = []
         self.ec2, self.s3, self.iam = clients(url)
 
     def run(self, *words: str, code: int = 0, **env: str) -> str:
         """What the tool prints; errors are one line."""
         pki = [] if words[0] == "down" else ["--pki", str(self.pki)]
         keys = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": REGION}
-        aws = {"AWS_ENDPOINT_URL": self.url, **keys, "AWS_CONFIG_FILE": "/none", "AWS_SHARED_CREDENTIALS_FILE": "/none"}
+        keys |= {"AWS_CONFIG_FILE": "/none", "AWS_SHARED_CREDENTIALS_FILE": "/none", "AWS_ENDPOINT_URL": self.url}
         out, err = io.StringIO(), io.StringIO()
         with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
             for name in [name for name in os.environ if name.startswith("AWS_")]:
                 patch.delenv(name)
-            for name, value in {**aws, "COLUMNS": "200", **env}.items():
+            for name, value in {**keys, "COLUMNS": "200", **env}.items():
                 patch.setenv(name, value) if value else patch.delenv(name, raising=False)
             patch.setattr(sys, "argv", ["ec2", *words, *pki])
             patch.setattr(sys, "stdin", io.StringIO())
+            patch.setattr(aws, "answers", lambda _: self.broker)
+            patch.setattr(BaseClient, "_make_api_call", self.noted)
             ended: Any = 0
             try:
                 ec2.main()
@@ -105,6 +110,17 @@ class Account:
         said = [line for line in err.getvalue().splitlines() if not line.startswith("done: ")]
         assert len(said) == (code and not (words[0] == "status" and out.getvalue())), err.getvalue()
         return out.getvalue() + err.getvalue()
+
+    @property
+    def noted(self) -> Callable[..., Any]:
+        """A client's way to make a call, which notes it."""
+        make = BaseClient._make_api_call
+
+        def call(client: Any, name: str, words: dict[str, Any]) -> Any:
+            self.calls.append((name, words))
+            return make(client, name, words)
+
+        return call
 
     def ids(self) -> dict[str, Any]:
         """What there is that anyone made."""
@@ -159,6 +175,7 @@ def test_a_dry_run_and_a_run_without_consent_make_nothing(account: Account, tmp_
         "security group": f"make: 8883 from {ALLOW}", "instance": "make: t4g.small", "address": "make",
     }  # fmt: skip
     assert "there is no terminal to ask on: --yes goes on; nothing was changed" in account.run(*UP[:-1], code=1)
+    assert "cost money at AWS" in said
     assert account.ids() == NOTHING
     assert not account.pki.exists()
 
@@ -169,7 +186,12 @@ def test_it_makes_what_it_says(account: Account) -> None:
     made = account.ids()
     assert {thing: len(ids) for thing, ids in made.items()} == dict.fromkeys(NOTHING, 1)
     assert f"CLOUD_ADDRESS={made['address'][0]}" in said
+    assert "the EndpointSlice form in k8s/edge/cloud.yaml" in said
+    assert re.search(r"done: make archive deploy/[0-9a-f]{64}\.tar\n", said)
+    assert f"done: make instance {made['instance'][0]}\n" in said
 
+    (place,) = (words["CreateBucketConfiguration"] for name, words in account.calls if name == "CreateBucket")
+    assert place == {"LocationConstraint": REGION, "Tags": TAGS}  # moto does not heed the tags
     s3, arn = account.s3, f"arn:aws:s3:::{BUCKET}"
     assert s3.get_bucket_tagging(Bucket=BUCKET)["TagSet"] == TAGS
     assert set(s3.get_public_access_block(Bucket=BUCKET)["PublicAccessBlockConfiguration"].values()) == {True}
@@ -220,6 +242,45 @@ def test_it_makes_what_it_says(account: Account) -> None:
     states = plan(account.run("status"))
     assert states["security group"] == f"8883 from {ALLOW}"
     assert states["instance"] == "running, t4g.small, runs this checkout"
+    assert states["address"] == f"of {made['instance'][0]}; 8883 answers"
+    account.broker = False
+    said = account.run("status", code=1)
+    assert plan(said)["address"].endswith("8883 does not answer")
+    assert "/var/log/cloud-init-output.log" in said
+
+
+def test_an_address_without_its_instance_is_not_well(account: Account) -> None:
+    account.run(*UP)
+    (id,) = account.ids()["instance"]
+    account.ec2.terminate_instances(InstanceIds=[id])
+    said = plan(account.run("status", code=1))
+    assert said["address"].endswith("; up gives it to ours")
+    assert said["instance"] == "missing: ./just ec2 up makes it"
+
+
+def test_two_at_the_same_time_make_one_instance(account: Account, monkeypatch: pytest.MonkeyPatch) -> None:
+    image = account.ec2.describe_images()["Images"][0]["ImageId"]
+    tags = [{"ResourceType": "instance", "Tags": TAGS}]
+
+    def take(*_: Any) -> None:
+        account.ec2.run_instances(ImageId=image, MinCount=1, MaxCount=1, TagSpecifications=tags)
+
+    monkeypatch.setattr(aws.Bucket, "take", take)
+    said = account.run(*UP, code=1)
+    assert re.search(
+        "another up has made i-.* meanwhile: wait for its end; done so far: .*the same command goes on", said
+    )
+    assert len(account.ids()["instance"]) == 1
+
+
+def test_a_token_stands_for_one_instance(account: Account, monkeypatch: pytest.MonkeyPatch) -> None:
+    account.ec2.create_key_pair(KeyName="mine")
+    monkeypatch.setattr("local.aws.time.time", lambda: 1e9)
+    account.run(*UP)
+    account.run(*UP, "--replace", "--ssh", ALLOW, "--key", "mine")
+    tokens = [words["ClientToken"] for name, words in account.calls if name == "RunInstances"]
+    assert [len(token) for token in tokens] == [64, 64]
+    assert tokens[0] != tokens[1]
 
 
 def test_what_the_instance_gets_is_enough_and_not_more(account: Account, tmp_path: Path) -> None:
@@ -315,7 +376,16 @@ def test_ssh_opens_for_whom_it_is_asked_and_closes_again(account: Account) -> No
     assert plan(account.run("status"))["security group"] == f"22 from 192.0.2.1/32, 8883 from {ALLOW}"
     assert account.instance()["KeyName"] == "mine"
     account.run(*UP)
-    assert plan(account.run("status"))["security group"] == f"8883 from {ALLOW}"
+    closed = f"8883 from {ALLOW}"
+    assert plan(account.run("status"))["security group"] == closed
+    account.ec2.create_key_pair(KeyName="another")
+    for words, line in [
+        (["--ssh", ALLOW, "--key", "none"], "AWS says no to DescribeKeyPairs"),
+        (["--ssh", ALLOW, "--key", "another"], "lacks the key another: --replace, or leave"),
+        (["--type", "t4g.frob"], "AWS says no to DescribeInstanceTypes"),
+    ]:
+        assert line in account.run(*UP, *words, code=1)
+    assert plan(account.run("status"))["security group"] == closed
 
 
 def test_an_older_instance_is_replaced_only_when_asked(account: Account, tmp_path: Path) -> None:
@@ -398,7 +468,7 @@ def test_an_error_on_the_way_says_how_far_it_came_and_the_same_command_goes_on(a
     (folder / "denied").unlink()
     assert "AWS says no to PutObject" in said
     assert re.search(
-        r"done so far: .*make security group; perhaps in part: make archive \S+; the same command goes on", said
+        r"done so far: .*make security group sg-\w+; perhaps in part: make archive \S+; the same command goes on", said
     )
     before = account.ids()
     assert (len(before["bucket"]), before["instance"], before["address"]) == (1, [], [])
@@ -407,6 +477,70 @@ def test_an_error_on_the_way_says_how_far_it_came_and_the_same_command_goes_on(a
     after = account.ids()
     assert {**after, "instance": [], "volume": [], "address": []} == before
     account.run("status")
+
+
+def test_ctrl_c_after_a_call_does_not_doubt_it(account: Account, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ec2, "print", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt), raising=False)
+    progress = ec2.Progress()
+    with pytest.raises(KeyboardInterrupt):
+        progress.through([aws.Row("instance", "i-1", "remove", lambda: None)])
+    assert str(progress) == "done so far: remove instance i-1; the same command goes on"
+
+
+@pytest.mark.parametrize("file", ["ca.crt", "processor/tls.crt", "cloud-broker/tls.key"])
+def test_half_an_identity_is_refused_and_status_shows_the_rest(account: Account, tmp_path: Path, file: str) -> None:
+    account.pki = tmp_path / "pki"
+    for name in ("cloud-broker", "processor"):
+        Authority(account.pki).issue(name)
+    account.run(*UP)
+    (account.pki / file).unlink()
+    assert f"{account.pki / file} is missing: put it back" in account.run(*UP, code=1)
+    said = account.run("status", code=1, COLUMNS="300")
+    assert plan(said)["instance"].startswith("running")
+    assert f"{account.pki / file} is missing: put it back" in said
+
+
+@pytest.mark.parametrize("shape", [{"Filter": {"Prefix": ""}}, {"Filter": {}}, {"Prefix": ""}, {}])
+def test_a_lifecycle_rule_for_all_has_many_shapes(shape: dict[str, Any]) -> None:
+    assert aws.within({"Filter": {"Prefix": ""}}, shape)
+    assert not aws.within({"Filter": {"Prefix": "deploy/"}}, shape)
+
+
+@pytest.mark.parametrize(
+    "shape", [{"Filter": {"Prefix": "deploy/"}}, {"Prefix": "deploy/"}, {"Filter": {}, "Prefix": "deploy/"}]
+)
+def test_a_lifecycle_rule_for_a_folder_is_not_for_all(shape: dict[str, Any]) -> None:
+    assert aws.within({"Filter": {"Prefix": "deploy/"}}, shape)
+    assert not aws.within({"Filter": {"Prefix": ""}}, shape)
+    assert not aws.within({"Filter": {"Prefix": ""}}, {"Filter": {"Tag": {"Key": "a", "Value": "b"}}})
+
+
+class Page(BaseHTTPRequestHandler):
+    """A proxy's page in place of AWS."""
+
+    answer = 200, b""
+
+    def do_GET(self) -> None:
+        self.send_response(self.answer[0])
+        self.end_headers()
+        self.wfile.write(self.answer[1])
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+@pytest.mark.parametrize("status", [200, 403])
+@pytest.mark.parametrize("page", [b"", b"<!doctype html><p>Log in<br>", b"<!DOCTYPE html><html><p>Log in</p></html>"])
+def test_a_page_in_place_of_aws_is_one_line(
+    account: Account, monkeypatch: pytest.MonkeyPatch, status: int, page: bytes
+) -> None:
+    monkeypatch.setattr(Page, "answer", (status, page))
+    with HTTPServer(("127.0.0.1", 0), Page) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}"
+        said = account.run("status", code=1, AWS_ENDPOINT_URL=url, AWS_MAX_ATTEMPTS="1")
+        server.shutdown()
+    assert "it may not be AWS that answers: check AWS_ENDPOINT_URL and HTTPS_PROXY" in said
 
 
 @pytest.mark.parametrize(
@@ -425,6 +559,7 @@ def test_an_error_on_the_way_says_how_far_it_came_and_the_same_command_goes_on(a
         ([*UP, "--name", "No Name"], {}, "led by a letter"),
         (["status"], {"AWS_ACCESS_KEY_ID": "", "AWS_EC2_METADATA_DISABLED": "true"}, "aws configure"),
         (["status"], {"AWS_DEFAULT_REGION": ""}, "which region?"),
+        (["status"], {"AWS_ENDPOINT_URL": "foo"}, "Invalid endpoint: foo: check AWS_ENDPOINT_URL"),
         (["down", "--yes"], {"AWS_ENDPOINT_URL": "closed"}, "check the network, --region and AWS_ENDPOINT_URL"),
     ],
 )
