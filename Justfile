@@ -64,7 +64,7 @@ default:
 @watch:
     {{ compose }} exec edge-broker mosquitto_sub -t 'face-detector/#' -F '%I  %t  %l bytes  %P'
 
-# Build the images for amd64 and arm64; --push REGISTRY publishes them there
+# Build the images; --platform linux/arm64 for a device of that kind, --push REGISTRY for both kinds into a registry
 [group('containers')]
 @images *ARGS:
     exec local/images.sh build "$@"
@@ -79,7 +79,7 @@ default:
 @deploy *ARGS:
     exec local/cluster.sh deploy "$@"
 
-# Take one half out of a cluster; the outbox goes only with --outbox
+# Take one half out of a cluster; what it keeps goes only with --outbox or --secrets
 [group('kubernetes')]
 @undeploy *ARGS:
     exec local/cluster.sh undeploy "$@"
@@ -102,7 +102,7 @@ default:
 # Bring the images to a k3s host over ssh: ship HOST
 [group('kubernetes')]
 @ship *ARGS:
-    exec local/cluster.sh ship "$@"
+    exec local/images.sh ship "$@"
 
 # The cloud half on an EC2 instance, with a bucket of its own: ec2 up|status|down
 [group('aws')]
@@ -165,8 +165,9 @@ default:
 # Every locked wheel is there for the Jetson too, for the oldest and the newest Python.
 [private]
 @arm64:
+    new=$(mktemp -d); trap 'rm -rf "$new"' EXIT; \
     for group in detector logger processor local; do for python in 3.11 3.13; do \
-        uv pip install --quiet --dry-run --target "$(mktemp -du)" --no-deps --require-hashes --only-binary :all: \
+        uv pip install --quiet --dry-run --target "$new" --no-deps --require-hashes --only-binary :all: \
             --python-platform aarch64-manylinux_2_28 --python-version $python -r requirements/$group.txt; \
     done; done
     ! grep -rnE 'amd64|x86_64' Dockerfile compose

@@ -23,6 +23,8 @@ def main() -> None:
     chosen = parser.parse_args()
     if chosen.host and BROKER not in chosen.names:
         sys.exit(f"--host: only {BROKER} has hosts")
+    if chosen.format == "k8s" and len(set(chosen.names) - {BROKER, PROCESSOR}) > 1:
+        sys.exit("--format k8s: one edge at a time, for in each cluster its Secret has the same name")
     if not 1 <= chosen.days <= 3650:
         sys.exit("--days: 1 to 3650")
     try:

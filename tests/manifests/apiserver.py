@@ -1,7 +1,8 @@
 """A Kubernetes API in memory: as much as kubectl needs to apply, diff, wait, print and delete.
 
 What is written is checked against the schemas of a real Kubernetes, strictly. There is one controller, which makes the
-pods of a Deployment and gets them ready once somebody watches. Fields have no owners, so nothing conflicts.
+pods of a Deployment and gets them ready once somebody watches. Fields have no owners, so nothing conflicts;
+only our own annotations outlive an apply that does not name them.
 """
 
 import base64
@@ -36,7 +37,7 @@ networking.k8s.io/v1 networkpolicies NetworkPolicy netpol
 policy/v1 poddisruptionbudgets PodDisruptionBudget pdb
 """
 PATH = re.compile(r"/apis?/(?:[^/]+/)?v\d(?:/namespaces/([^/]+))?(?:/([^/]+))?(?:/([^/]+))?(?:/log)?")
-TERM = re.compile(r"([^ =(),]+)(?:=([^,]*)| in \(([^)]*)\))?(?:,|$)")
+TERM = re.compile(r"(!?)([^ !=(),]+)(?:=([^,]*)| in \(([^)]*)\))?(?:,|$)")
 
 
 class RefusedError(Exception):
@@ -84,7 +85,7 @@ class ApiServer(ThreadingHTTPServer):
             raise RefusedError(404, "NotFound", f'namespaces "{namespace}" not found')
         if plural in self.forbidden:
             raise RefusedError(403, "Forbidden", f'{plural} "{name}" is forbidden: User "test" cannot write it')
-        new: Thing = _merged(old if merge else {}, body)
+        new: Thing = _merged(old if merge else _noted(old), body)
         new.pop("status", None)
         for field, text in new.pop("stringData", {}).items():
             new.setdefault("data", {})[field] = base64.b64encode(text.encode()).decode()
@@ -97,7 +98,7 @@ class ApiServer(ThreadingHTTPServer):
         new["metadata"] = {**new["metadata"], "name": name, **own, **({"namespace": namespace} if namespace else {})}
         new["status"] = old.get("status", {})
         if new != old:
-            new["metadata"]["generation"] += 1
+            new["metadata"]["generation"] += any(new[part] != old.get(part) for part in new if part != "metadata")
             if not dry:
                 self.put(key, new)
                 self.roll(key, ready=False)
@@ -246,9 +247,18 @@ def _chosen(metadata: Thing, namespace: str | None, query: dict[str, str]) -> bo
     return (
         namespace in (None, metadata.get("namespace"))
         and name in ("", metadata["name"])
-        and all(key in labels for key, _, _ in terms)
-        and all(labels[key] in re.split(", *", one or many) for key, one, many in terms if one or many)
+        and all((key in labels) is not bool(no) for no, key, _, _ in terms)
+        and all(labels[key] in re.split(", *", one or many) for _, key, one, many in terms if one or many)
     )
+
+
+def _noted(thing: Thing) -> Thing:
+    """Of a thing and its pod template, our annotations alone."""
+    kept = thing.get("metadata", {}).get("annotations", {})
+    own = {key: value for key, value in kept.items() if key.startswith("facebridge/")}
+    noted: Thing = {"metadata": {"annotations": own}} if own else {}
+    below = _noted(thing["spec"]["template"]) if "template" in thing.get("spec", {}) else {}
+    return {**noted, "spec": {"template": below}} if below else noted
 
 
 def _merged(old: Any, new: Any) -> Any:

@@ -2,9 +2,12 @@
 
 import json
 import os
+import pty
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
@@ -14,6 +17,7 @@ import pytest
 from tests.manifests.apiserver import ApiServer
 
 ROOT = Path(__file__).resolve().parents[2]
+WRITTEN_IN = {"cloud.example.com": "cloud.facebridge.test", "BUCKET=my-faces": "BUCKET=our-faces"}
 HALVES = {
     "edge": ("facebridge", ["detector", "edge-broker", "logger"], ["edge-07"]),
     "cloud": ("facebridge-cloud", ["cloud-broker", "processor"], ["cloud-broker", "processor"]),
@@ -31,6 +35,7 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ApiServe
         (tmp_path / "config").write_text(json.dumps(config))
         monkeypatch.setenv("KUBECONFIG", str(tmp_path / "config"))
         monkeypatch.setenv("HOME", str(tmp_path))  # for kubectl's cache
+        monkeypatch.chdir(copy(tmp_path / "checkout", **WRITTEN_IN))
         yield server
 
 
@@ -39,19 +44,21 @@ def enrol(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., str]:
     """What `enroll NAME... --format k8s` prints."""
     pki = tmp_path_factory.mktemp("cluster") / "pki"
     return cache(
-        lambda *names: run(sys.executable, "-m", "local.enroll", *names, "--pki", str(pki), "--format", "k8s").stdout
+        lambda *names: (
+            run(sys.executable, "-m", "local.enroll", *names, "--pki", str(pki), "--format", "k8s", root=ROOT).stdout
+        )
     )
 
 
-def run(*command: str, text: str = "", root: Path = ROOT) -> Run:
+def run(*command: str, text: str = "", root: Path | None = None) -> Run:
     return subprocess.run(command, cwd=root, input=text, capture_output=True, text=True, timeout=60)
 
 
-def recipe(*words: str, root: Path = ROOT) -> Run:
+def recipe(*words: str, root: Path | None = None) -> Run:
     return run("sh", "local/cluster.sh", *words, root=root)
 
 
-def here(*words: str, root: Path = ROOT) -> Run:
+def here(*words: str, root: Path | None = None) -> Run:
     return recipe(*words, "--context", "test", root=root)
 
 
@@ -67,14 +74,20 @@ def put_secrets(half: str, enrol: Callable[..., str]) -> None:
 
 
 def copy(folder: Path, **edits: str) -> Path:
-    """A checkout of one's own, with edge/kustomization.yaml edited."""
+    """A checkout of one's own, with what a newcomer edits edited."""
     for part in ("k8s", "mosquitto", "local"):
         shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
-    file = folder / "k8s" / "edge" / "kustomization.yaml"
-    for old, new in edits.items():
-        assert old in file.read_text()
-        file.write_text(file.read_text().replace(old, new))
+    edit(folder, **edits)
     return folder
+
+
+def edit(folder: Path, **edits: str) -> None:
+    files = [
+        folder / "k8s" / name for name in ("edge/kustomization.yaml", "edge/cloud.yaml", "cloud/kustomization.yaml")
+    ]
+    for old, new in edits.items():
+        (file,) = (file for file in files if old in file.read_text())
+        file.write_text(file.read_text().replace(old, new))
 
 
 def line(ran: Run) -> str:
@@ -111,19 +124,78 @@ def test_what_is_written_is_checked(server: ApiServer) -> None:
         ("deploy fog --context test", "unknown: fog; usage: ./just deploy"),
         ("deploy edge cloud --context test", "unknown: cloud; usage: ./just deploy"),
         ("deploy edge --context test --outbox", "unknown: --outbox; usage: ./just deploy"),
-        ("undeploy edge --contxt test", "unknown: --contxt; usage: ./just undeploy [--outbox] edge|cloud"),
+        ("undeploy edge --contxt test", "unknown: --contxt; usage: ./just undeploy edge [--outbox]|cloud [--secrets]"),
+        ("undeploy cloud --outbox --context test", "unknown: --outbox; usage: ./just undeploy"),
+        ("undeploy edge --secrets --context test", "unknown: --secrets; usage: ./just undeploy"),
+        ("undeploy edge --yes --context test", "unknown: --yes; usage: ./just undeploy"),
         ("diff", "usage: ./just diff edge|cloud --context NAME"),
         ("logs", "usage: ./just k8s-logs edge|cloud --context NAME"),
         ("render", "usage: ./just render edge|cloud"),
         ("render fog", "unknown: fog; usage: ./just render edge|cloud"),
-        ("ship", "usage: ./just ship [USER@]HOST"),
-        ("ship --help", "unknown: --help; usage: ./just ship"),
         ("deploy edge --context elsewhere", "no cluster answers as context 'elsewhere': kubectl --context elsewhere"),
+        ("deploy edge --context=elsewhere", "no cluster answers as context 'elsewhere': kubectl --context elsewhere"),
     ],
 )
 def test_a_wrong_command_is_one_line(words: str, said: str, server: ApiServer) -> None:
     assert line(recipe(*words.split())).startswith(said)
     assert not server.things
+
+
+def test_help_is_no_mistake() -> None:
+    for what in ("deploy", "undeploy", "diff", "logs", "render"):
+        ran = recipe(what, "--help")
+        assert (ran.returncode, ran.stderr) == (0, "")
+        assert ran.stdout.startswith("usage: ./just ")
+
+
+def test_a_camera_that_there_is_not() -> None:
+    edit(Path.cwd(), **{"camera/device-plugin\n": "camera/usb # ours\n"})
+    for words in (["render", "edge"], ["deploy", "edge", "--context", "test"], ["diff", "edge", "--context", "test"]):
+        said = line(recipe(*words))
+        assert said.startswith(
+            "k8s/edge/kustomization.yaml: there is no camera/usb, only camera/device-plugin camera/h"
+        )
+        assert said.endswith("camera/sample camera/stream")
+    assert recipe("render", "cloud").returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("half", "cloud", "said"),
+    [
+        ("edge", "cloud.example.com", "k8s/edge/cloud.yaml still says cloud.example.com"),
+        ("edge", "198.51.100.7", "k8s/edge/cloud.yaml: externalName cannot be an IP address (198.51.100.7)"),
+        ("cloud", "", "k8s/cloud/kustomization.yaml still says BUCKET=my-faces"),
+    ],
+)
+def test_what_is_not_written_in_is_refused(half: str, cloud: str, said: str, tmp_path: Path, server: ApiServer) -> None:
+    root = copy(tmp_path / "own", **({"cloud.example.com": cloud} if cloud else {}))
+    refused = line(here("deploy", half, root=root))
+    assert refused.startswith(said)
+    assert refused.endswith("; nothing was applied")
+    assert not server.things
+
+
+@pytest.mark.parametrize("port", [8883, 32746])
+def test_the_cloud_may_have_an_address(port: int, enrol: Callable[..., str], server: ApiServer) -> None:
+    file = Path("k8s/edge/cloud.yaml")
+    whole = by_address(file.read_text()).replace("targetPort: 8883 }", f"targetPort: {port} }}")
+    file.write_text(whole.replace("mqtts, port: 8883 }] # port", f"mqtts, port: {port} }}] # port"))
+    assert line(here("deploy", "edge")).startswith("k8s/edge/cloud.yaml still says 203.0.113.10")
+    file.write_text(file.read_text().replace("203.0.113.10", "198.51.100.7"))
+    put_secrets("edge", enrol)
+    assert here("deploy", "edge").returncode == 0
+    assert server.things["services", "facebridge", "cloud-broker"]["spec"]["ports"] == [
+        {"name": "mqtts", "port": 8883, "targetPort": port}
+    ]
+    (slice_,) = (thing for (kind, *_), thing in server.things.items() if kind == "endpointslices")
+    assert slice_["ports"] == [{"name": "mqtts", "port": port}]
+    assert slice_["metadata"]["labels"]["kubernetes.io/service-name"] == "cloud-broker"
+
+
+def by_address(text: str) -> str:
+    """The other form, with the # taken off as the comment before it says."""
+    rest = text.partition("two marked places.\n")[2]
+    return "\n".join(row.removeprefix("#") for row in rest.splitlines()) + "\n"
 
 
 def test_a_cluster_that_is_off(tmp_path: Path) -> None:
@@ -159,22 +231,23 @@ def test_every_missing_secret_is_named() -> None:
     assert second.endswith("./just enroll processor --format k8s | kubectl --context test apply -f -")
 
 
-def test_a_network_camera_needs_its_secret(tmp_path: Path, enrol: Callable[..., str], server: ApiServer) -> None:
-    root = copy(tmp_path / "own", **{"camera/device-plugin\n": "camera/stream\n"})
+def test_a_network_camera_needs_its_secret(enrol: Callable[..., str], server: ApiServer) -> None:
+    edit(Path.cwd(), **{"camera/device-plugin\n": "camera/stream\n"})
     put_secrets("edge", enrol)
-    said = line(here("deploy", "edge", root=root))
+    said = line(here("deploy", "edge"))
     assert said.startswith("the Secret camera is missing in facebridge (nothing was applied); make it: kubectl ")
     made = run("sh", "-c", f"{said.split('make it: ')[1]} --dry-run=client -o json")  # else it is sent as protobuf
     assert kubectl("apply", "-f", "-", text=made.stdout).returncode == 0, made.stderr
     assert "SOURCE" in server.things["secrets", "facebridge", "camera"]["data"]
-    assert here("deploy", "edge", root=root).returncode == 0
+    assert here("deploy", "edge").returncode == 0
 
 
 @pytest.mark.parametrize("half", HALVES)
 def test_a_half_goes_in_and_out(half: str, enrol: Callable[..., str], server: ApiServer) -> None:
     namespace, parts, _ = HALVES[half]
     nothing = f"nothing is there: test has no namespace {namespace}\n"
-    assert here("diff", half).stdout == here("undeploy", half).stdout == nothing
+    assert here("undeploy", half).stdout == nothing
+    assert here("diff", half).stdout == f"{nothing.strip()}; all would be new\n"
     assert not server.things
     put_secrets(half, enrol)
     before, secrets = set(server.things), server.names("secrets", namespace)
@@ -208,9 +281,112 @@ def test_a_half_goes_in_and_out(half: str, enrol: Callable[..., str], server: Ap
     assert set(server.things) == before | claims
     assert server.names("secrets", namespace) == secrets
     assert here("undeploy", half).returncode == 0
-    ran = here("undeploy", half, "--outbox")
+    word = "--outbox" if half == "edge" else "--secrets"
+    said = line(here("undeploy", half, word))
+    assert said.startswith(f"{word} gives up the namespace {namespace} in test with its Secrets")
+    assert said.endswith("; if that is meant, add --yes")
+    assert ("not stored yet are lost" in said) is (half == "edge")
+    assert server.names("secrets", namespace) == secrets
+    ran = here("undeploy", half, word, "--yes")
     assert (ran.returncode, ran.stderr) == (0, "")
     assert not server.things
+
+
+def test_on_a_terminal_it_asks(enrol: Callable[..., str], server: ApiServer) -> None:
+    put_secrets("edge", enrol)
+    words = ["sh", "local/cluster.sh", "undeploy", "edge", "--outbox", "--context", "test"]
+    for answer in ("no", "yes"):
+        ours, its = pty.openpty()
+        os.write(ours, f"{answer}\n".encode())
+        ran = subprocess.run(words, stdin=its, capture_output=True, text=True, timeout=60)
+        os.close(ours)
+        os.close(its)
+        assert "lost for ever.\nType yes to do it: " in ran.stdout
+        assert ran.stderr == ("nothing was removed\n" if answer == "no" else "")
+        assert bool(server.things) is (answer == "no")
+
+
+def test_what_left_the_manifests_leaves_the_cluster(enrol: Callable[..., str], server: ApiServer) -> None:
+    edit(Path.cwd(), **{"camera/device-plugin\n": "camera/sample\n"})
+    put_secrets("edge", enrol)
+    assert here("deploy", "edge").returncode == 0
+    ours = {"app.kubernetes.io/part-of": "facebridge"}
+    for name, labels in {
+        "own": {},
+        "old": ours,
+        "made": {**ours, "endpointslice.kubernetes.io/managed-by": "endpointslice-controller.k8s.io"},
+    }.items():
+        thing = {"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4", "endpoints": []}
+        thing |= {"metadata": {"name": name, "namespace": "facebridge", "labels": labels}}
+        assert kubectl("apply", "--server-side", "-f", "-", text=json.dumps(thing)).returncode == 0
+    edit(Path.cwd(), **{"camera/sample\n": "camera/host-path\n", "DETECT_FPS=5": "DETECT_FPS=4"})
+    before = server.names("configmaps", "facebridge")
+    ran = here("diff", "edge")
+    assert ran.returncode == 0
+    gone = [row.rpartition(": ")[2] for row in ran.stdout.splitlines() if row.startswith("no longer in the manifests")]
+    (old,) = (row.split()[1] for row in gone if row.startswith("ConfigMap"))
+    assert old in before
+    assert sorted(gone) == sorted(
+        [
+            *("Deployment sample", "Service sample", "EndpointSlice old", f"ConfigMap {old}"),
+            *("NetworkPolicy sample", "NetworkPolicy to-sample"),
+        ]
+    )
+    server.stuck = {"detector"}
+    assert here("deploy", "edge").returncode == 1
+    assert "sample" in server.names("deployments", "facebridge"), "removed before the new is ready"
+    server.stuck = set()
+    edit(Path.cwd(), **{"DETECT_FPS=4": "DETECT_FPS=3"})
+    ran = here("deploy", "edge")
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert 'deployment.apps "sample" deleted' in ran.stdout
+    assert server.names("endpointslices", "facebridge") == {"own", "made"}
+    assert server.names("deployments", "facebridge") == {"detector", "edge-broker", "logger"}
+    assert len(server.names("configmaps", "facebridge")) == len(before)
+    assert ("persistentvolumeclaims", "facebridge", "outbox") in server.things
+    assert here("diff", "edge").stdout == "no difference\n"
+
+
+def test_a_renewed_secret_rolls_those_that_use_it(enrol: Callable[..., str], server: ApiServer) -> None:
+    put_secrets("edge", enrol)
+
+    def templates() -> dict[str, str]:
+        things = {name: thing for (kind, _, name), thing in server.things.items() if kind == "deployments"}
+        return {name: json.dumps(thing["spec"]["template"]) for name, thing in things.items()}
+
+    assert "starts anew" not in here("deploy", "edge").stdout
+    first = templates()
+    renewed = json.loads(enrol("edge-07").removeprefix("---\n"))
+    renewed["stringData"]["tls.crt"] = "another"
+    assert kubectl("apply", "-f", "-", text=json.dumps(renewed)).returncode == 0
+    ran = here("deploy", "edge")
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert "edge-broker starts anew: its Secrets are newer\n" in ran.stdout
+    second = templates()
+    assert {name for name in first if first[name] != second[name]} == {"edge-broker", "detector"}
+    assert "starts anew" not in here("deploy", "edge").stdout
+    assert templates() == second
+    assert here("diff", "edge").stdout == "no difference\n"
+
+
+def test_a_deploy_that_is_stopped(tmp_path: Path, enrol: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
+    put_secrets("edge", enrol)
+    real = shutil.which("kubectl")
+    (tmp_path / "bin").mkdir()
+    waiting = tmp_path / "waiting"
+    script = f"case $* in *'rollout status'*) touch {waiting}; exec sleep 60 ;; esac; exec {real} \"$@\""
+    (tmp_path / "bin" / "kubectl").write_text(f"#!/bin/sh\n{script}\n")
+    (tmp_path / "bin" / "kubectl").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}")
+    words = ["sh", "local/cluster.sh", "deploy", "edge", "--context", "test"]
+    with subprocess.Popen(words, stderr=subprocess.PIPE, text=True, start_new_session=True) as deploy:
+        deadline = time.monotonic() + 30
+        while not waiting.exists() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        os.killpg(deploy.pid, signal.SIGTERM)
+        said = deploy.communicate(timeout=30)[1]
+    assert said.splitlines()[-1] == "stopped; what was applied stays, and the same command goes on"
+    assert deploy.returncode == 130
 
 
 @pytest.mark.parametrize("half", HALVES)
@@ -229,11 +405,11 @@ def test_by_hand_it_is_the_same(half: str, enrol: Callable[..., str], server: Ap
     assert here("diff", half).stdout == "no difference\n"
 
 
-def test_a_part_that_does_not_get_ready(tmp_path: Path, enrol: Callable[..., str], server: ApiServer) -> None:
-    root = copy(tmp_path / "own", **{"camera/device-plugin\n": "camera/sample\n"})
+def test_a_part_that_does_not_get_ready(enrol: Callable[..., str], server: ApiServer) -> None:
+    edit(Path.cwd(), **{"camera/device-plugin\n": "camera/sample\n"})
     put_secrets("edge", enrol)
     server.stuck = {"edge-broker", "sample"}
-    ran = here("deploy", "edge", root=root)
+    ran = here("deploy", "edge")
     assert ran.returncode == 1
     said = "not ready: edge-broker,sample; kubectl --context test --namespace facebridge describe pods"
     assert ran.stderr.splitlines()[-1].startswith(f"{said} -l 'app in (edge-broker,sample)' says why")
@@ -267,8 +443,10 @@ def test_a_namespace_that_may_not_be_made(server: ApiServer) -> None:
 def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with an ssh and a docker of its own, first on PATH."""
     for name, script in {
-        "docker": 'case $1 in save) [ ! -e "$0.broken" ] && echo "$@" >"$3" ;; esac',
-        "ssh": 'echo "$@" >"$0.args"; cat >"$0.stdin"; [ ! -e "$0.broken" ]',
+        "docker": 'echo "$@" >>"$0.args"; [ ! -e "$0.no-$1" ] || exit 1\n'
+        'case $1 in save) echo "$@" >"$3" ;; image) echo arm64 ;; esac',
+        "ssh": 'echo "$@" >>"$0.args"; case $* in *uname*) [ ! -e "$0.off" ] && echo "${KIND-aarch64}" ;;\n'
+        '*--version) [ ! -e "$0.no-sudo" ] ;; *) cat >"$0.stdin"; [ ! -e "$0.broken" ] ;; esac',
     }.items():
         (tmp_path / name).write_text(f"#!/bin/sh\n{script}\n")
         (tmp_path / name).chmod(0o755)
@@ -278,23 +456,109 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_ship_brings_the_images(host: Path) -> None:
-    ran = recipe("ship", "me@jetson")
+def images(*words: str) -> Run:
+    return run("sh", "local/images.sh", *words)
+
+
+def dockers(host: Path, word: str) -> list[str]:
+    """What docker was asked that begins with this word."""
+    return [row for row in (host / "docker.args").read_text().splitlines() if row.startswith(word)]
+
+
+def test_images_are_for_this_machine(host: Path) -> None:
+    assert images("build").returncode == 0
+    assert dockers(host, "compose") == ["compose -f compose/compose.yaml build"]
+    assert not dockers(host, "buildx")
+
+
+@pytest.mark.parametrize(
+    ("words", "made"),
+    [
+        ("--platform linux/arm64", "--platform linux/arm64 --target broker --load --tag facebridge/broker:dev ."),
+        (
+            "--push r.example.com/a",
+            "--platform linux/amd64,linux/arm64 --target broker --push --tag r.example.com/a/facebridge/broker:dev .",
+        ),
+        (
+            "--push r --platform linux/arm64",
+            "--platform linux/arm64 --target broker --push --tag r/facebridge/broker:dev .",
+        ),
+    ],
+)
+def test_images_for_other_machines(words: str, made: str, host: Path) -> None:
+    ran = images("build", *words.split())
+    assert (ran.returncode, ran.stderr) == (0, "")
+    first, *rest = dockers(host, "buildx build")
+    assert first == f"buildx build {made}"
+    assert len(rest) == 5
+    assert not dockers(host, "compose")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("", "unknown ''"),
+        ("build --all", "unknown: --all; usage: ./just images [--platform linux/arm64] [--push REGISTRY]"),
+        ("build --push", "usage: ./just images"),
+        ("build --platform linux/amd64,linux/arm64", "--platform: one at a time, or --push REGISTRY"),
+        ("bundle a b", "unknown: b; usage: ./just bundle [FILE]"),
+        ("ship", "usage: ./just ship [USER@]HOST"),
+        ("ship --fast", "unknown: --fast; usage: ./just ship"),
+        ("ship jetson now", "unknown: now; usage: ./just ship"),
+    ],
+)
+def test_a_wrong_word_about_images_is_one_line(words: str, said: str, host: Path) -> None:
+    assert line(images(*words.split())).startswith(said)
+    assert not (host / "ssh.args").exists()
+
+
+def test_a_kind_that_cannot_be_built(host: Path) -> None:
+    (host / "docker.no-buildx").touch()
+    assert "docker buildx is needed" in line(images("build", "--platform", "linux/arm64"))
+
+
+def test_a_bundle_serves_docker_and_k3s(host: Path) -> None:
+    ran = images("bundle", str(host / "all.tar.gz"))
     assert ran.returncode == 0, ran.stderr
-    assert (host / "ssh.args").read_text() == "me@jetson gunzip -c | sudo k3s ctr images import -\n"
+    saved = subprocess.run(["gunzip", "-c", host / "all.tar.gz"], capture_output=True, text=True, check=True).stdout
+    assert {"facebridge/broker:dev", "localhost/facebridge/broker:dev", "facebridge/store:dev"} <= set(saved.split())
+
+
+def test_ship_brings_the_images(host: Path) -> None:
+    ran = images("ship", "me@jetson")
+    assert ran.returncode == 0, ran.stderr
+    assert [row.startswith(word) for row, word in zip(ran.stderr.splitlines(), ("packing", "bringing"), strict=True)]
+    last = (host / "ssh.args").read_text().splitlines()[-1]
+    assert last == "me@jetson gunzip -c | sudo -n k3s ctr images import -"
     saved = subprocess.run(["gunzip", "-c", host / "ssh.stdin"], capture_output=True, text=True, check=True).stdout
     assert saved.startswith("save -o ")
-    assert {"facebridge/broker:dev", "facebridge/detector:dev", "facebridge/logger:dev"} <= set(saved.split())
+    used = set(run("kubectl", "kustomize", "k8s/edge").stdout.split()) & set(saved.split())
+    assert used == {f"localhost/facebridge/{name}:dev" for name in ("broker", "detector", "logger")}
+    assert "facebridge/store:dev" not in saved
     assert not list((host / "tmp").iterdir())
 
 
 @pytest.mark.parametrize(
-    ("program", "said"), [("ssh", "jetson did not take the images"), ("docker", "images are missing")]
+    ("sign", "said"),
+    [
+        ("ssh.off", "jetson cannot be reached: ssh jetson true must work"),
+        ("ssh.no-sudo", "jetson must have k3s, and sudo without a password"),
+        ("ssh.broken", "jetson did not take the images"),
+        ("docker.no-image", "images are missing: ./just images"),
+        ("docker.no-save", "the images could not be saved"),
+    ],
 )
-def test_ship_says_what_failed(program: str, said: str, host: Path) -> None:
-    (host / f"{program}.broken").touch()
-    ran = recipe("ship", "jetson")
+def test_ship_says_what_failed(sign: str, said: str, host: Path) -> None:
+    (host / sign).touch()
+    ran = images("ship", "jetson")
     assert ran.returncode == 1
     assert ran.stderr.splitlines()[-1].startswith(said)
-    assert (host / "ssh.args").exists() is (program == "ssh")
+    assert ("import" in (host / "ssh.args").read_text()) is (sign == "ssh.broken")
     assert not list((host / "tmp").iterdir())
+
+
+def test_ship_refuses_images_of_another_kind(host: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KIND", "x86_64")
+    said = line(images("ship", "jetson"))
+    assert said == "facebridge/broker is for arm64, jetson is amd64: ./just images --platform linux/amd64"
+    assert not dockers(host, "save")

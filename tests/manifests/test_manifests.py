@@ -75,6 +75,7 @@ def test_every_pod_keeps_our_rules(overlay: str) -> None:
         assert container["name"] == name
         assert ":" in container["image"]
         assert not container["image"].endswith(":latest")
+        assert container["image"].startswith("localhost/"), "a name that somebody else could publish"
         assert container["resources"]["limits"]["memory"]
         assert {"cpu", "memory"} <= set(container["resources"]["requests"])
         assert container["readinessProbe"]
@@ -111,6 +112,16 @@ def test_what_is_named_is_there(overlay: str) -> None:
                     assert key["name"] in secrets
 
 
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_names_are_asked_of_the_cluster_only(overlay: str) -> None:
+    policies = [thing["spec"] for thing in render(overlay) if thing["kind"] == "NetworkPolicy"]
+    rules = [rule for policy in policies for rule in policy.get("egress", ())]
+    named = [rule for rule in rules if any(port["port"] == 53 for port in rule["ports"])]
+    (target,) = [target for rule in named for target in rule["to"]]
+    assert target["namespaceSelector"] == {"matchLabels": {"kubernetes.io/metadata.name": "kube-system"}}
+    assert target["podSelector"] == {"matchLabels": {"k8s-app": "kube-dns"}}
+
+
 def test_only_the_autoscaler_says_how_many() -> None:
     things = {(thing["kind"], thing["metadata"]["name"]): thing for thing in render("cloud/node-port")}
     scaled = {thing["spec"]["scaleTargetRef"]["name"] for (kind, _), thing in things.items() if "Autoscaler" in kind}
@@ -135,6 +146,15 @@ def test_names_are_those_in_the_confs() -> None:
     }
     assert ports["cloud-broker"]["port"] == 8884
     assert (ports["cloud-broker-edges"]["port"], ports["cloud-broker-edges"]["nodePort"]) == (8883, 32746)
+
+
+def test_two_edges_are_not_one_secret(tmp_path: Path) -> None:
+    command = ["python", "-m", "local.enroll", "edge-07", "edge-08", "--pki", str(tmp_path / "pki"), "--format", "k8s"]
+    ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert (ran.returncode, ran.stdout) == (1, "")
+    assert ran.stderr.startswith("--format k8s: one edge at a time")
+    assert ran.stderr.count("\n") == 1
+    assert not (tmp_path / "pki").exists()
 
 
 @pytest.mark.parametrize("name", ["edge-07", "processor", "cloud-broker"])
