@@ -68,17 +68,13 @@ class Outbox:
                 db.execute(new, (edge, camera))
                 owner = db.execute("SELECT edge, camera FROM outbox").fetchone()
                 if owner != (edge, camera):
-                    raise OutboxError(
-                        f"OUTBOX: {path} belongs to {'/'.join(owner)}: set EDGE and CAMERA so, or another file"
-                    )
+                    raise OutboxError(f"OUTBOX: {path} belongs to {'/'.join(owner)}: set EDGE and CAMERA so")
                 db.execute("UPDATE outbox SET life = life + 1")
                 self.life, self.last_seq = db.execute("SELECT life, last_seq FROM outbox").fetchone()
                 query = "SELECT count(*), ifnull(sum(size), 0) FROM captures INDEXED BY waiting WHERE png IS NOT NULL"
                 self.waiting, self.waiting_bytes = db.execute(query).fetchone()
             except BlockingIOError:
-                raise OutboxError(
-                    f"OUTBOX: {path} is in use by another detector: stop it, or set another file"
-                ) from None
+                raise OutboxError(f"OUTBOX: {path} is in use by another detector: set another file") from None
             except (OSError, sqlite3.Error) as error:
                 raise OutboxError(f"OUTBOX: {path} cannot be used ({error}): set a file on a writable disk") from None
             self._open = undo.pop_all()
