@@ -60,8 +60,8 @@ def main() -> None:
             said = f"{row.fault} [{row.seed}] {counts} in {row.seconds:.0f} s {row.note}{_said(row)}"
             print("ok " if row.sound else "BAD", said, flush=True)
     except KeyboardInterrupt:
-        shutil.rmtree(place)
-        sys.exit("stopped; nothing runs on")
+        shutil.rmtree(place)  # of trials that were not over
+        print("stopped; nothing runs on", file=sys.stderr)
     finally:
         with suppress(OSError):  # a trial that went wrong has left something to look at
             Path(place).rmdir()
@@ -78,7 +78,7 @@ def main() -> None:
             print(f"BAD: {row.fault} [{row.seed}]:{_said(row)}")
     captured, lost, twice = (sum(getattr(row, name) for row in rows) for name in ("captured", "lost", "twice"))
     print(f"faults={len(names)} runs={len(rows)} captured={captured} lost={lost} duplicated={twice}")
-    sys.exit(not all(row.sound for row in rows))
+    sys.exit(len(rows) < len(runs) or not all(row.sound for row in rows))
 
 
 def _all(runs: list[tuple[str, int]], brief: bool, place: str, jobs: int) -> Iterator[Row]:

@@ -467,7 +467,7 @@ def _(trial: Trial) -> None:
     trial.expect(ready < 5 and last < first + 40, f"start-up or memory grow with the outbox: {trial.row.note}")
 
 
-@fault("30 minutes of outage", alone=True)
+@fault("30 minutes of outage", alone=True, rate=5)
 def _(trial: Trial) -> None:
     trial.start()
     trial.link.cut()
