@@ -113,13 +113,27 @@ def _table(rows: list[Row]) -> Table:
     return table
 
 
+def _folded(rows: list[Row]) -> list[Row]:
+    """One row for each fault: counts of all its runs together, the worst of what was measured."""
+    folded: dict[str, Row] = {}
+    for row in rows:
+        one = folded.setdefault(row.fault, Row(row.fault, row.seed))
+        for name in ("captured", "stored", "lost", "twice", "absorbed"):
+            setattr(one, name, getattr(one, name) + getattr(row, name))
+        one.recovery = max(one.recovery, row.recovery)
+        one.peak_waiting = max(one.peak_waiting, row.peak_waiting)
+        one.peak = {part: max(one.peak.get(part, 0), row.peak.get(part, 0)) for part in MEASURED}
+        one.note = row.note
+    return list(folded.values())
+
+
 def _markdown(rows: list[Row], seed: int, brief: bool, seconds: float) -> str:
     head = ["fault", *COLUMNS, *(f"{part} (MB)" for part in MEASURED[:3]), ""]
     lines = [" | ".join(head), " | ".join(["---"] + ["---:"] * (len(head) - 2) + ["---"])]
-    lines += [" | ".join(_cells(row)) for row in rows]
-    cores = os.cpu_count()
-    form = "short form" if brief else "long form"
-    said = f"Seed {seed}, {form}, {seconds / 60:.0f} minutes on {cores} cores. MB: peak resident memory."
+    lines += [" | ".join(_cells(row)) for row in _folded(rows)]
+    form, runs = "short form" if brief else "long form", len(rows) // max(len(_folded(rows)), 1)
+    said = f"Seed {seed}, {form}, each fault {runs} times, {seconds / 60:.0f} minutes on {os.cpu_count()} cores. "
+    said += "MB: resident memory at its peak; recovery and waiting: the worst."
     return "\n".join([*(f"| {line} |" for line in lines), "", said, ""])
 
 
