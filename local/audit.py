@@ -315,10 +315,12 @@ def _audits(chosen: argparse.Namespace) -> list[Findings]:
                 if chosen.bucket_only:
                     return list(audit_bucket(s3, BUCKET, chosen.edge, chosen.camera, progress))
                 return [audit(outbox, s3, BUCKET, chosen.quick, progress)]
+        here = Path(os.environ.get("INVOKED_FROM", "."))
+        for outbox in chosen.outbox or ():
+            Ledger.read(here / outbox)  # what is wrong here is said before the store is asked
         s3 = client(chosen.endpoint)
         if chosen.bucket_only:
             return list(audit_bucket(s3, chosen.bucket, chosen.edge, chosen.camera, progress))
-        here = Path(os.environ.get("INVOKED_FROM", "."))
         return [audit(here / outbox, s3, chosen.bucket, chosen.quick, progress) for outbox in chosen.outbox]
 
 

@@ -22,7 +22,7 @@ from tests.chaos.trial import MEASURED, Row
 
 README = Path(__file__).resolve().parents[2] / "README.md"
 MARK, LONG = ("<!-- chaos -->\n", "<!-- /chaos -->\n"), "30 minutes of outage"
-COLUMNS = ("captured", "stored", "lost", "stored twice", "absorbed", "recovery (s)", "peak waiting")
+COLUMNS = ("captured", "stored", "dropped", "lost", "stored twice", "absorbed", "recovery (s)", "peak waiting")
 
 
 def main() -> None:
@@ -45,8 +45,10 @@ def main() -> None:
     names = [name for name in names if not any(words in name for words in but)]
     if not asked and not chosen.brief and LONG in names:
         names.remove(LONG)  # half an hour by itself: by name only
-    if chosen.list or not names:
-        sys.exit("\n".join(FAULTS) if chosen.list else "no row has these words: --list names all")
+    if not names:
+        sys.exit("no row has these words: --list names all")
+    if chosen.list:
+        sys.exit(print(*names, sep="\n"))
     if chosen.repeat < 1 or chosen.jobs < 1:
         sys.exit("--repeat and --jobs: at least 1")
     print(f"seed {chosen.seed}: {len(names)} faults, {chosen.repeat} times each", flush=True)
@@ -60,7 +62,7 @@ def main() -> None:
             said = f"{row.fault} [{row.seed}] {counts} in {row.seconds:.0f} s {row.note}{_said(row)}"
             print("ok " if row.sound else "BAD", said, flush=True)
     except KeyboardInterrupt:
-        shutil.rmtree(place)  # of trials that were not over
+        shutil.rmtree(place, ignore_errors=True)  # of trials that were not over
         print("stopped; nothing runs on", file=sys.stderr)
     finally:
         with suppress(OSError):  # a trial that went wrong has left something to look at
@@ -102,7 +104,16 @@ def _said(row: Row) -> str:
 
 
 def _cells(row: Row) -> list[str]:
-    numbers = [row.captured, row.stored, row.lost, row.twice, row.absorbed, round(row.recovery, 1), row.peak_waiting]
+    numbers = [
+        row.captured,
+        row.stored,
+        row.dropped,
+        row.lost,
+        row.twice,
+        row.absorbed,
+        round(row.recovery, 1),
+        row.peak_waiting,
+    ]
     return [row.fault, *map(str, numbers), *(f"{row.peak.get(part, 0):.0f}" for part in MEASURED[:3]), row.note]
 
 
@@ -118,7 +129,7 @@ def _folded(rows: list[Row]) -> list[Row]:
     folded: dict[str, Row] = {}
     for row in rows:
         one = folded.setdefault(row.fault, Row(row.fault, row.seed))
-        for name in ("captured", "stored", "lost", "twice", "absorbed"):
+        for name in ("captured", "stored", "dropped", "lost", "twice", "absorbed"):
             setattr(one, name, getattr(one, name) + getattr(row, name))
         one.recovery = max(one.recovery, row.recovery)
         one.peak_waiting = max(one.peak_waiting, row.peak_waiting)

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from http.client import HTTPConnection, HTTPException
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -10,19 +11,28 @@ from typing import Self
 
 _HOP = {"connection", "keep-alive", "transfer-encoding", "content-length"}
 _ERROR = "<?xml version='1.0'?><Error><Code>{}</Code><Message>by the gateway</Message></Error>"
-REFUSALS = {"403": (403, "AccessDenied"), "500": (500, "InternalError"), "503": (503, "SlowDown")}
+REFUSALS = {
+    "403": (403, "AccessDenied"),
+    "404": (404, "NoSuchBucket"),
+    "500": (500, "InternalError"),
+    "503": (503, "SlowDown"),
+}
+
+
+PATIENCE = 30  # s for which the processor waits for an answer
 
 
 class Gateway:
     """An HTTP proxy on a free port of the loopback, `port`, to a store at `target` there; a context manager.
 
-    `mode` names what happens to puts and gets of objects: "" all is well; "403", "500", "503" the store says so;
-    "timeout" no answer for a minute; "reset" the store has the object, but the connection ends before the answer;
-    "hollow" 200 with a broken body, and nothing stored; "slow" 1 KB/s. `spoilt` counts what met a mode.
+    `mode` names what happens to puts and gets of objects: "" all is well; "403", "404", "500", "503" the store says so;
+    "timeout" no answer for a minute; "late" no answer, and the store gets the request when the client has given up;
+    "reset" the store has the object, but the connection ends before the answer; "hollow" 200 with a broken body, and
+    nothing stored; "slow" 1 KB/s. `spoilt` counts what met a mode, `taken` by path the puts that the store took.
     """
 
     def __init__(self, target: int) -> None:
-        self.mode, self.spoilt = "", 0
+        self.mode, self.spoilt, self.taken = "", 0, Counter[str]()
         gateway = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -69,6 +79,8 @@ class Gateway:
             self._while(lambda: self.mode == mode, 60)
             request.close_connection = True
             return None
+        if mode == "late":
+            self._while(lambda: True, PATIENCE + 3)
         if mode == "hollow":
             return _answer(request, 200, {"Content-Type": "application/xml"}, b"<broken")
         connection = HTTPConnection("127.0.0.1", target, timeout=60)
@@ -80,12 +92,14 @@ class Gateway:
             connection.endheaders(body or None)
             got = connection.getresponse()
             answer = b"" if request.command == "HEAD" else got.read()
+            if request.command == "PUT" and got.status == 200:
+                self.taken[request.path] += 1
         except (OSError, HTTPException):
             request.close_connection = True  # as when there is nothing in between
             return None
         finally:
             connection.close()
-        if mode == "reset":
+        if mode in ("reset", "late"):
             request.close_connection = True
             return None
         headers = {name: value for name, value in got.getheaders() if name.lower() not in _HOP}
