@@ -191,16 +191,17 @@ def test_images_are_small(system: System) -> None:
     assert above["detector"] <= 320
 
 
-@pytest.mark.parametrize("name", OURS)
-def test_an_image_stops_by_itself_as_process_1(system: System, name: str) -> None:
-    service = "edge-broker" if name == "broker" else name
-    container = system.container(service)
-    began = time.monotonic()
-    container.stop(timeout=20)
-    assert time.monotonic() - began < 8
-    container.reload()
-    assert container.attrs["State"]["ExitCode"] == 0
-    container.start()
+def test_an_image_stops_by_itself_as_process_1(system: System) -> None:
+    services = ["edge-broker" if name == "broker" else name for name in OURS]
+    for service in services:
+        container = system.container(service)
+        began = time.monotonic()
+        container.stop(timeout=20)
+        assert time.monotonic() - began < 8
+        container.reload()
+        assert container.attrs["State"]["ExitCode"] == 0
+    for service in services:
+        system.container(service).start()
     until(lambda: system.healthy(*RUNNING), 90)
 
 
@@ -215,14 +216,17 @@ def test_the_wan_is_cut_for_a_minute(system: System) -> None:
     system.flows()
 
 
-@pytest.mark.parametrize("service", RUNNING)
-def test_a_container_hangs_for_a_while_and_is_killed(system: System, service: str) -> None:
-    container = system.container(service)
-    container.pause()
+@pytest.mark.parametrize(
+    "services", [("sample", "edge-broker"), ("detector", "cloud-broker", "logger"), ("processor", "store")]
+)
+def test_containers_hang_for_a_while_and_are_killed(system: System, services: tuple[str, ...]) -> None:
+    for service in services:
+        system.container(service).pause()
     time.sleep(5)
-    container.unpause()
+    for service in services:
+        system.container(service).unpause()
     time.sleep(1)
-    system.crash(service)
+    system.crash(*services)
     until(lambda: system.healthy(*RUNNING), 120)
     system.flows()
 
