@@ -43,7 +43,7 @@ def main() -> None:
     asked, but = chosen.only or (), chosen.but or ()
     names = [name for name in FAULTS if not asked or any(words in name for words in asked)]
     names = [name for name in names if not any(words in name for words in but)]
-    if not asked and not chosen.brief and LONG in names:
+    if not (asked or chosen.brief or chosen.list) and LONG in names:
         names.remove(LONG)  # half an hour by itself: by name only
     if not names:
         sys.exit("no row has these words: --list names all")
