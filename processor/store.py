@@ -149,8 +149,7 @@ class Store:
         self.trouble = f"{kind}: {error}"
         facts = {"bucket": self._bucket, "reason": str(error), "try": state.attempt_number}
         log.log(logging.ERROR if kind == NO else logging.WARNING, kind, extra=facts)
-        if (
-            kind == NO and time.monotonic() > self._connected_at + 10
-        ):  # a client is too dear for every try of each thread
+        # A client is too dear for every try of each thread.
+        if kind == NO and time.monotonic() > self._connected_at + 10:
             with suppress(BotoCoreError, ValueError):
                 self._connect()

@@ -22,7 +22,8 @@ from tests.chaos.trial import MEASURED, Row
 
 README = Path(__file__).resolve().parents[2] / "README.md"
 MARK, LONG = ("<!-- chaos -->\n", "<!-- /chaos -->\n"), "30 minutes of outage"
-COLUMNS = ("captured", "stored", "dropped", "lost", "stored twice", "absorbed", "recovery (s)", "peak waiting")
+COUNTS = ("captured", "stored", "dropped", "lost", "stored twice", "absorbed", "recovery (s)", "peak waiting")
+HEAD = ("fault", *COUNTS, *(f"{part} (MB)" for part in MEASURED[:3]), "")
 
 
 def main() -> None:
@@ -118,7 +119,7 @@ def _cells(row: Row) -> list[str]:
 
 
 def _table(rows: list[Row]) -> Table:
-    table = Table("fault", *COLUMNS, *(f"{part} (MB)" for part in MEASURED[:3]), "")
+    table = Table(*HEAD)
     for row in rows:
         table.add_row(*_cells(row), style="" if row.sound else "bold red")
     return table
@@ -139,8 +140,7 @@ def _folded(rows: list[Row]) -> list[Row]:
 
 
 def _markdown(rows: list[Row], seed: int, brief: bool, seconds: float) -> str:
-    head = ["fault", *COLUMNS, *(f"{part} (MB)" for part in MEASURED[:3]), ""]
-    lines = [" | ".join(head), " | ".join(["---"] + ["---:"] * (len(head) - 2) + ["---"])]
+    lines = [" | ".join(HEAD), " | ".join(["---"] + ["---:"] * (len(HEAD) - 2) + ["---"])]
     lines += [" | ".join(_cells(row)) for row in _folded(rows)]
     form, runs = "short form" if brief else "long form", len(rows) // max(len(_folded(rows)), 1)
     said = f"Seed {seed}, {form}, each fault {runs} times, {seconds / 60:.0f} minutes on {os.cpu_count()} cores. "

@@ -22,6 +22,7 @@ from local.pki import PROCESSOR, Authority
 from local.stack import BUCKET
 from tests.chaos.source import FACTS, png, report
 from tests.chaos.trial import LOADED, Row, Trial, TrialError, run
+from tests.integration.peer import Peer
 
 Fault = Callable[[Trial], None]
 FAULTS: dict[str, tuple[Fault, dict[str, Any]]] = {}
@@ -73,27 +74,16 @@ for _part in LOADED:
     FAULTS[f"hang {_part}"] = (partial(_hung, _part), {})
 
 
-@fault("kill two at once", **PLAIN)
-def _(trial: Trial) -> None:
-    _kill_many(trial, 2)
-
-
-@fault("kill three at once", **PLAIN)
-def _(trial: Trial) -> None:
-    _kill_many(trial, 3)
-
-
-@fault("kill all at once", **PLAIN)
-def _(trial: Trial) -> None:
-    _kill_many(trial, len(LOADED))
-
-
-def _kill_many(trial: Trial, count: int) -> None:
+def _killed_together(count: int, trial: Trial) -> None:
     trial.start()
     for _ in range(int(trial.long(5, 2))):
         trial.moment()
         trial.kill(*trial.rng.sample(LOADED, count))
     trial.heal()
+
+
+for _word, _count in {"two": 2, "three": 3, "all": len(LOADED)}.items():
+    FAULTS[f"kill {_word} at once"] = (partial(_killed_together, _count), PLAIN)
 
 
 # --- the link
@@ -196,13 +186,8 @@ def _(trial: Trial) -> None:
     for _ in range(int(trial.long(4, 2))):
         trial.gateway.mode = "timeout"
         trial.wait(2)
-        usurper = paho.Client(CallbackAPIVersion.VERSION2, "processor", protocol=paho.MQTTv5)
-        usurper.tls_set(str(certs / "ca.crt"), str(certs / "tls.crt"), str(certs / "tls.key"))
-        usurper.connect("localhost", trial.stack.ports["cloud-processors"], clean_start=True)
-        usurper.loop_start()
-        trial.until(usurper.is_connected, 10, "the session was not taken")
-        usurper.disconnect()
-        usurper.loop_stop()
+        with Peer(trial.stack.ports["cloud-processors"], certs, "processor"):
+            pass  # whoever has its name has its session, and this one leaves none
         trial.gateway.mode = ""
         trial.wait(3)
     trial.heal()
@@ -276,8 +261,7 @@ def _(trial: Trial) -> None:
     _format(images[0], 256)
     trial.stack.outbox = place / "outbox.db"
     trial.stack.set("detector", "OUTBOX", str(trial.stack.outbox))
-    _mount(place, "-o", "loop", str(images[0]))
-    try:
+    with _mounted(place, "-o", "loop", str(images[0])):
         trial.start()
         for cut in range(int(trial.long(20, 4))):
             if trial.rng.random() < 0.7:
@@ -293,8 +277,6 @@ def _(trial: Trial) -> None:
         trial.heal()
         trial.finish()
         trial.stack.stop("detector")
-    finally:
-        _run("umount", "--lazy", str(place))
 
 
 @fault("edge's disk full")
@@ -378,7 +360,7 @@ def _(trial: Trial) -> None:
 def _(trial: Trial) -> None:
     own = trial.stack.folder / "pki" / "edge-1"
     _other_bundle(trial, lambda authority: shutil.copytree(authority.issue("edge-2"), own, dirs_exist_ok=True))
-    keys = trial.s3().list_objects_v2(Bucket=BUCKET, Prefix="faces/edge-2/")
+    keys = trial.stack.s3().list_objects_v2(Bucket=BUCKET, Prefix="faces/edge-2/")
     trial.expect(keys["KeyCount"] == 0, "something was stored under the other edge's name")
 
 

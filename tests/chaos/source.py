@@ -5,7 +5,6 @@ that gets a line `seq sha256` for each capture that the outbox has committed), Q
 source, so that the detector drains its outbox and ends).
 """
 
-import hashlib
 import os
 import random
 import threading
@@ -65,7 +64,6 @@ class _Outbox(Outbox):
 def main() -> None:
     """Run the detector's own main program with these."""
     least, most = map(int, os.environ["SIZES"].split("-"))
-    random.seed(hashlib.sha256(f"{os.getpid()} {time.time_ns()}".encode()).digest())
     patched: dict[str, Any] = {"frames": _frames, "Faces": _Faces, "Outbox": _Outbox}
     patched["crop"] = lambda *_: png(random.randint(least, most))
     vars(program).update(patched)

@@ -18,9 +18,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-import boto3
-from botocore.client import Config
-
 from local.audit import audit
 from local.link import Link
 from local.stack import BUCKET, PARTS, Stack
@@ -75,10 +72,10 @@ class Trial:
         sizes: tuple[int, int] = (5_000, 150_000),
         versions: bool = True,
     ) -> None:
-        self.rng, self.brief, self._versioned = random.Random(f"{folder.name}"), brief, versions
+        self.rng, self.brief, self._versioned = random.Random(folder.name), brief, versions
         self.folder, self.commits, self._quiet = folder, folder / "commits", folder / "quiet"
         load = {"RATE": str(rate), "SIZES": f"{sizes[0]}-{sizes[1]}", "COMMITS": str(self.commits)}
-        self.stack = Stack(folder, env={"detector": {**load, "QUIET": str(self._quiet)}, "processor": {}})
+        self.stack = Stack(folder, env={"detector": {**load, "QUIET": str(self._quiet)}})
         self.stack.programs["detector"] = "tests.chaos.source"
         self.row = Row("", seed)
         self.excused = ""  # the reason for which captures may be given up in this trial; elsewhere none may
@@ -112,27 +109,21 @@ class Trial:
 
     # --- what a fault is made of
 
-    def start(self, without: tuple[str, ...] = (), bucket: bool = True) -> None:
+    def start(self, without: tuple[str, ...] = ()) -> None:
         """Start everything but the logger and `without`, and let captures come for a little while."""
         for part in PARTS:
             if part not in ("logger", *without):
                 self.stack.start(part)
-            if part == "store" and bucket:
+            if part == "store":
                 self.bucket()
         self.wait(3)
 
     def bucket(self) -> None:
         """Make the bucket, with versions if it is to have them."""
-        s3 = self.s3()
+        s3 = self.stack.s3()
         s3.create_bucket(Bucket=BUCKET)
         if self._versioned:
             s3.put_bucket_versioning(Bucket=BUCKET, VersioningConfiguration={"Status": "Enabled"})
-
-    def s3(self) -> Any:
-        """A client that goes to the store itself."""
-        session = boto3.session.Session(*self.stack.keys.values(), region_name="us-east-1")
-        config = Config(s3={"addressing_style": "path"}, max_pool_connections=16)
-        return session.client("s3", endpoint_url=self.stack.s3_url, config=config)
 
     def wait(self, seconds: float) -> None:
         """Let time pass."""
@@ -188,9 +179,9 @@ class Trial:
         """The newest capture."""
         return self.one("SELECT last_seq FROM outbox")
 
-    def waiting(self) -> int:
-        """How many captures have no receipt."""
-        return self.one("SELECT count(*) FROM captures INDEXED BY waiting WHERE png IS NOT NULL")
+    def waiting(self, newest: int = 10**9) -> int:
+        """How many captures, up to the seq `newest`, have no receipt."""
+        return self.one(f"SELECT count(*) FROM captures INDEXED BY waiting WHERE png IS NOT NULL AND seq <= {newest}")
 
     def said(self, part: str, event: str) -> int:
         """How often a client has said so."""
@@ -222,9 +213,8 @@ class Trial:
             self.heal()
         assert self._healed
         at, seq = self._healed
-        old = f"SELECT count(*) FROM captures INDEXED BY waiting WHERE png IS NOT NULL AND seq <= {seq}"
         deadline = time.monotonic() + drain
-        while self.one(old) and time.monotonic() < deadline:
+        while self.waiting(seq) and time.monotonic() < deadline:
             time.sleep(0.05)
         row.recovery = time.monotonic() - at
         self.wait(2)
@@ -249,7 +239,7 @@ class Trial:
         explained = {seq for first, last in gaps for seq in range(first, last + 1)}
         row.captured = len(committed)
         there: dict[int, list[bool]] = defaultdict(list)
-        s3 = self.s3()
+        s3 = self.stack.s3()  # past the gateway
 
         def same(item: tuple[str, str]) -> tuple[int, bool]:
             seq = int(item[0][-13:-4])

@@ -10,7 +10,7 @@ import secrets
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,29 +19,15 @@ import docker
 import pytest
 from botocore.client import Config
 
+from tests.engine import needed, until
+
 ROOT = Path(__file__).resolve().parents[2]
 OURS = ("broker", "detector", "logger", "processor")
 RUNNING = ("store", "sample", "cloud-broker", "edge-broker", "processor", "detector", "logger")
 KEY = re.compile(r"faces/edge-1/camera/\d{4}/\d\d/\d\d/\d{9}Z-\d{9}\.png")
 
 
-def engine() -> docker.DockerClient | None:
-    try:
-        return docker.from_env()
-    except docker.errors.DockerException:
-        return None
-
-
-if engine() is None and not os.environ.get("REQUIRE_ENGINE"):
-    pytest.skip("NOT RUN: the container tests need a Docker engine with Compose in reach", allow_module_level=True)
-
-
-def until(what: Callable[[], Any], seconds: float = 60) -> Any:
-    deadline = time.monotonic() + seconds
-    while not (value := what()):
-        assert time.monotonic() < deadline, f"not within {seconds} s"
-        time.sleep(0.5)
-    return value
+needed(by="the container tests need a Docker engine with Compose in reach")
 
 
 class System:

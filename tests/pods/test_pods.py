@@ -10,14 +10,14 @@ import re
 import secrets
 import shutil
 import subprocess
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import docker
 import pytest
 import yaml
+
+from tests.engine import needed, until
 
 ROOT = Path(__file__).resolve().parents[2]
 TARGETS = ("broker", "detector", "logger", "processor", "sample", "store")
@@ -33,23 +33,7 @@ NETWORKS = {
 KEYS = ["-e", "AWS_ACCESS_KEY_ID=local", "-e", "AWS_SECRET_ACCESS_KEY=local-only", "-e", "AWS_DEFAULT_REGION=us-east-1"]
 
 
-def engine() -> docker.DockerClient | None:
-    try:
-        return docker.from_env()
-    except docker.errors.DockerException:
-        return None
-
-
-if engine() is None and not os.environ.get("REQUIRE_ENGINE"):
-    pytest.skip("NOT RUN: the pod tests need a Docker engine in reach", allow_module_level=True)
-
-
-def until(what: Callable[[], Any], seconds: float = 60) -> Any:
-    deadline = time.monotonic() + seconds
-    while not (value := what()):
-        assert time.monotonic() < deadline, f"not within {seconds} s"
-        time.sleep(0.5)
-    return value
+needed(by="the pod tests need a Docker engine in reach")
 
 
 def run(*command: str, **more: Any) -> str:
