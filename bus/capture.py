@@ -2,8 +2,9 @@
 
 import hashlib
 from collections.abc import Mapping
+from dataclasses import fields
 from datetime import UTC, datetime
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, AwareDatetime, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from pydantic.dataclasses import dataclass
@@ -30,12 +31,26 @@ def instant(at: datetime) -> str:
     return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
+def _text(fact: Any) -> str:
+    match fact:
+        case bool():
+            return "true"  # what is false is left out
+        case datetime():
+            return instant(fact)
+        case float():
+            return f"{fact:.4f}"
+        case tuple():
+            return ",".join(map(str, fact))
+    return str(fact)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, config=ConfigDict(extra="ignore"))
 class Capture:
     """One face. Making one checks every field and raises ValidationError.
 
     `box` is x, y, w, h and `frame` w, h, in pixels of the full frame; `score` and `quality` are 0 to 1;
-    `captured_at` is UTC, cut to milliseconds; `sha256` is that of `png`.
+    `captured_at` is UTC, cut to milliseconds; `sha256` is that of `png`; `final` says that the visit had ended then.
+    A field that is added has a default, so that what an older outbox holds stays a capture.
     """
 
     edge: Name
@@ -50,6 +65,7 @@ class Capture:
     shot: Annotated[int, Field(ge=1, le=9999)]
     png: Annotated[bytes, Field(max_length=MAX_PNG, repr=False)]
     sha256: Sha256
+    final: bool = False
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -72,17 +88,9 @@ class Capture:
 
     def facts(self) -> dict[str, str]:
         """Everything but names and picture, in the one form in which it travels and is stored."""
-        return {
-            "seq": str(self.seq),
-            "captured_at": instant(self.captured_at),
-            "sha256": self.sha256,
-            "box": ",".join(map(str, self.box)),
-            "frame": ",".join(map(str, self.frame)),
-            "score": f"{self.score:.4f}",
-            "quality": f"{self.quality:.4f}",
-            "visit": self.visit,
-            "shot": str(self.shot),
-        }
+        facts = {field.name: getattr(self, field.name) for field in fields(self)}
+        del facts["edge"], facts["camera"], facts["png"]
+        return {name: _text(fact) for name, fact in facts.items() if fact is not False}
 
     @classmethod
     def of(cls, edge: str, camera: str, facts: Mapping[str, str], png: bytes) -> Self:
@@ -92,7 +100,7 @@ class Capture:
         except ValidationError as error:
             raise ContractError.of(error) from None
         for name, text in capture.facts().items():
-            if facts[name] != text:
+            if facts.get(name, text) != text:
                 raise ContractError(f"{name}: not in the contract's form")
         return capture
 

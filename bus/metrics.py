@@ -21,9 +21,7 @@ absorbed = Counter("facebridge_absorbed", "Deliveries of what was already stored
 quarantined = Counter("facebridge_quarantined", "Messages put into quarantine, or receipts saying so", _CAMERA)
 waiting = Gauge("facebridge_waiting", "Captures without a receipt", _CAMERA)
 oldest_waiting = Gauge("facebridge_oldest_waiting_seconds", "Age of the oldest capture without a receipt", _CAMERA)
-receipt_seconds = Histogram(
-    "facebridge_receipt_seconds", "From sending a copy to its receipt", _CAMERA, buckets=_SECONDS
-)
+receipt_seconds = Histogram("facebridge_receipt_seconds", "From a copy to its receipt", _CAMERA, buckets=_SECONDS)
 frames = Counter("facebridge_frames", "Frames looked at", _CAMERA)
 detect_seconds = Histogram("facebridge_detect_seconds", "Finding the faces of one frame", _CAMERA, buckets=_SECONDS)
 link_up = Gauge("facebridge_link_up", "1 while the bridge to the cloud is connected")

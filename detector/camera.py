@@ -25,6 +25,7 @@ from detector.settings import Settings
 log = logging.getLogger(__name__)
 
 PICTURES = {".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
+Slot = queue.SimpleQueue["Frame | None"]
 STALL = 5.0  # s without a new frame before a camera is opened again
 
 
@@ -88,7 +89,7 @@ def _live(settings: Settings, stop: threading.Event) -> Iterator[Frame]:
     """The newest frame whenever one is due; a source that goes away is opened again, with back-off, for a while."""
     seen_at, pause = float("-inf"), 1.0  # a camera that was never there is given up at once
     while not stop.is_set():
-        wanted, newest = threading.Event(), queue.SimpleQueue[Frame | None]()
+        wanted, newest = threading.Event(), Slot()
         threading.Thread(target=_drain, args=(_open(settings), wanted, newest, stop), daemon=True).start()
         wanted.set()
         with suppress(queue.Empty):
@@ -98,17 +99,14 @@ def _live(settings: Settings, stop: threading.Event) -> Iterator[Frame]:
                 stop.wait(seen_at + 1 / settings.detect_fps - time.monotonic())
                 wanted.set()
         if time.monotonic() - seen_at > settings.camera_give_up:
-            raise SourceError(
-                f"SOURCE: {masked(settings.source)} gives no frames: is it plugged in, allowed, not in use?"
-            )
+            name = masked(settings.source)
+            raise SourceError(f"SOURCE: {name} gives no frames: is it plugged in, allowed, not in use?")
         log.warning("camera down", extra={"camera": settings.camera, "next_try_s": pause})
         stop.wait(pause)
         pause = min(pause * 2, 30)
 
 
-def _drain(
-    capture: cv2.VideoCapture, wanted: threading.Event, newest: "queue.SimpleQueue[Frame | None]", stop: threading.Event
-) -> None:
+def _drain(capture: cv2.VideoCapture, wanted: threading.Event, newest: Slot, stop: threading.Event) -> None:
     """Keep a live source drained, and decode a frame only when one is wanted."""
     while not stop.is_set() and capture.grab():
         if wanted.is_set():
@@ -125,13 +123,11 @@ def _open(settings: Settings) -> cv2.VideoCapture:
         return cv2.VideoCapture(settings.source, cv2.CAP_FFMPEG, limits)
     capture = cv2.VideoCapture(settings.source, cv2.CAP_V4L2)
     # The order matters: the format first, or the driver picks a slow one for the size.
-    asked: dict[int, float] = {
-        cv2.CAP_PROP_FOURCC: cv2.VideoWriter.fourcc(*"MJPG"),
-        cv2.CAP_PROP_FRAME_WIDTH: settings.width,
-    }
-    asked |= {cv2.CAP_PROP_FRAME_HEIGHT: settings.height, cv2.CAP_PROP_FPS: settings.fps, cv2.CAP_PROP_BUFFERSIZE: 1}
-    for setting, value in asked.items():
-        capture.set(setting, value)
-    real = [round(capture.get(setting)) for setting in asked]  # a camera does not always do as it is told
+    order = ("FOURCC", "FRAME_WIDTH", "FRAME_HEIGHT", "FPS", "BUFFERSIZE")
+    asked = (cv2.VideoWriter.fourcc(*"MJPG"), settings.width, settings.height, settings.fps, 1)
+    properties = [int(getattr(cv2, f"CAP_PROP_{name}")) for name in order]
+    for number, value in zip(properties, asked, strict=True):
+        capture.set(number, value)
+    real = [round(capture.get(number)) for number in properties]  # a camera does not always do as it is told
     log.info("camera opened", extra={"camera": settings.camera, "format_width_height_fps": real})
     return capture

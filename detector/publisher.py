@@ -22,7 +22,7 @@ REORDER = 24  # transmissions by which one may be overtaken before it counts as 
 PATIENCE = 2.0  # s: no copy counts as lost sooner
 PROBE_MAX = 300.0  # s: the longest wait for a probe, or for a copy to count as lost
 SAMPLE_MAX = 60.0  # s: a receipt that an outage delayed says little about the way
-REFUSALS = 3  # quarantine receipts for a sound capture before they are believed
+REFUSALS = 20  # quarantine receipts for a sound capture before they are believed: with their back-off, after an hour
 
 
 @dataclass(slots=True)
@@ -121,7 +121,8 @@ class Publisher:
     def _final(self, flight: Flight, receipt: Receipt) -> bool:
         """Whether to believe that a capture cannot be stored: when several copies of it, of this life, were refused."""
         if receipt.sha256 == flight.sha256 and flight.copies.pop(receipt.tx, 0):
-            flight.refusals, flight.resend = flight.refusals + 1, "refused"
+            flight.refusals += 1
+            log.warning("refused", extra={"camera": self._names[1], "seq": flight.seq, "reason": receipt.reason})
         return flight.refusals >= REFUSALS
 
     def _sample(self, took: float) -> None:
@@ -138,15 +139,16 @@ class Publisher:
         self._heard_at, self._silence = now, 0
 
     def _expire(self, now: float) -> None:
-        """Mark what must be sent again: overtaken copies, and after a silence on a working link the oldest one."""
+        """Mark what must be sent again: overtaken or refused copies, after a silence on a working link the oldest."""
         patience = max(2 * self._smoothed, PATIENCE)
         for flight in self._flights.values():
             wait = max(min(patience * 2.0**flight.losses, PROBE_MAX), patience)
-            if flight.tx < self._horizon and now - flight.sent_at > wait:
-                flight.losses, flight.resend = flight.losses + 1, flight.resend or "overtaken"
-        if not self.link or not self._flights:
+            why = "refused" if flight.tx not in flight.copies else "overtaken" if flight.tx < self._horizon else ""
+            if why and now - flight.sent_at > wait:
+                flight.losses, flight.resend = flight.losses + 1, flight.resend or why
+        oldest = next((flight for flight in self._flights.values() if flight.tx in flight.copies), None)
+        if not self.link or not oldest:
             return
-        oldest = next(iter(self._flights.values()))
         wait = max(self._smoothed + 4 * self._variance, PATIENCE) * 2.0 ** min(self._silence, 16)
         if now > max(self._heard_at, oldest.sent_at) + min(wait, PROBE_MAX):
             self._silence, oldest.resend = self._silence + 1, oldest.resend or "probe"

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, TypeVar
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 import boto3
 from botocore.client import Config
@@ -67,13 +67,9 @@ class Store:
     def _connect(self) -> None:
         """Make a client anew: credentials that were mended since are found only so."""
         endpoint, region = self._settings.s3_endpoint_url, self._settings.s3_region
-        config = Config(
-            connect_timeout=5,
-            read_timeout=30,
-            max_pool_connections=self._settings.upload_threads,
-            retries={"total_max_attempts": 1},  # we retry, and say so
-            s3={"addressing_style": "path"} if endpoint else {},
-        )
+        limits = Config(connect_timeout=5, read_timeout=30, max_pool_connections=self._settings.upload_threads)
+        once = Config(retries={"total_max_attempts": 1}, s3={"addressing_style": "path"} if endpoint else {})
+        config = limits.merge(once)  # it is we who retry, and say so
         self._connected_at = time.monotonic()
         self._s3: Any = boto3.session.Session().client("s3", endpoint_url=endpoint, region_name=region, config=config)
 
@@ -106,7 +102,8 @@ class Store:
     def quarantine(self, message: Message, reason: str) -> str:
         """Store a bad message out of the way and return its key. Raises StoppedError."""
         key = quarantine_key(message.topic, hashlib.sha256(message.payload).hexdigest(), datetime.now(UTC))
-        metadata = {"reason": quote(reason[:200], safe=" :,'-"), "topic": quote(message.topic)[:1000]}
+        metadata = {"reason": quote(reason[:200], safe=" :,'-"), "topic": quote(message.topic)[:400]}
+        metadata["facts"] = urlencode(message.properties)[:900]  # S3 takes 2 KB of metadata
         with suppress(UnlikeError):
             self._patiently(lambda: self._put(key, message.payload, "application/octet-stream", metadata))
         return key
@@ -130,17 +127,11 @@ class Store:
         raise HollowError() if new else UnlikeError(key)
 
     def _patiently(self, call: Callable[[], T]) -> T:
-        for attempt in Retrying(
-            retry=retry_if_exception_type((ClientError, BotoCoreError)),
-            wait=wait_exponential_jitter(initial=0.2, max=10, jitter=1),
-            stop=stop_when_event_set(self._stop),
-            sleep=sleep_using_event(self._stop),
-            before_sleep=self._complain,
-            retry_error_cls=StoppedError,  # type: ignore[arg-type]
-        ):
-            with attempt:
-                result = call()
-                self.trouble = ""
+        stop, wait = stop_when_event_set(self._stop), wait_exponential_jitter(initial=0.2, max=10, jitter=1)
+        retry, sleep = retry_if_exception_type((ClientError, BotoCoreError)), sleep_using_event(self._stop)
+        patience = Retrying(sleep, stop, wait, retry, before_sleep=self._complain, retry_error_cls=StoppedError)  # type: ignore[arg-type]
+        result = patience(call)
+        self.trouble = ""
         return result
 
     def _complain(self, state: RetryCallState) -> None:

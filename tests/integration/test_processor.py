@@ -10,6 +10,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from urllib.parse import parse_qsl
 
 import pytest
 
@@ -164,6 +165,8 @@ def test_a_quarantined_capture_gets_a_receipt_that_says_so(shared: Cloud) -> Non
     assert (receipt.seq, receipt.tx, receipt.status) == (200, 9, "quarantined")
     assert receipt.key.startswith("quarantine/edge-1/door/")
     assert receipt.reason.startswith("png")
+    kept = dict(parse_qsl(shared.quarantined(bad.payload)["facts"]))
+    assert kept == dict(bad.properties)  # what is known of it is not lost with the topic
 
 
 def test_a_store_that_was_away_is_waited_for(own: Cloud) -> None:

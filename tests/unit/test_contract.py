@@ -38,6 +38,7 @@ def captures(draw: st.DrawFn) -> Capture:
         shot=draw(st.integers(1, 9999)),
         png=picture,
         sha256=hashlib.sha256(picture).hexdigest(),
+        final=draw(st.booleans()),
     )
 
 

@@ -188,9 +188,23 @@ def test_a_receipt_for_other_bytes_changes_nothing(bench: Bench) -> None:
 def test_a_sound_capture_is_not_let_go_at_the_first_quarantine(bench: Bench) -> None:
     fill(bench, 1)
     bench.step(Up(False))
+    began, refused = bench.now, {"status": "quarantined", "reason": "sha256: is not that of the payload"}
     for _ in range(REFUSALS - 1):
-        assert bench.home(1, status="quarantined", reason="sha256: is not that of the payload") == [1]
+        assert bench.home(1, **refused) == []
+        while not bench.step(after=1):
+            assert bench.outbox.waiting == 1
+    assert bench.home(1, **refused) == []
+    assert bench.outbox.waiting == 0
+    assert 3600 < bench.now - began < 2 * 3600
+
+
+def test_what_is_refused_once_is_sent_again_soon_and_released(bench: Bench) -> None:
+    fill(bench, 1)
+    bench.step(Up(False))
     assert bench.home(1, status="quarantined", reason="sha256: is not that of the payload") == []
+    assert bench.step(after=1.9) == []
+    assert bench.step(after=0.2) == [1]
+    bench.home(1)
     assert bench.outbox.waiting == 0
 
 
