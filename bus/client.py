@@ -38,12 +38,19 @@ class Client:
     It connects for ever, with back-off and jitter. Every message must be acknowledged with `ack`. At most `depth`
     events wait to be read; then nothing more is taken from the network, so a slow reader holds the broker back.
     `keepalive` is in seconds; 0 leaves it to TCP, for a reader that may be slow for longer than a keepalive lasts.
-    `hold` is for how many seconds the broker holds what comes while we are away.
+    `hold` is for how many seconds the broker holds what comes while we are away; `will` is what it says for us then.
     Certificates that either side refuses end the process.
     """
 
     def __init__(
-        self, settings: Settings, name: str, topics: list[str], depth: int = 999, keepalive: int = 15, hold: int = 3600
+        self,
+        settings: Settings,
+        name: str,
+        topics: list[str],
+        depth: int = 999,
+        keepalive: int = 15,
+        hold: int = 3600,
+        will: Message | None = None,
     ) -> None:
         self._subscriptions = [(topic, SubscribeOptions(qos=1)) for topic in topics]
         self._events: queue.Queue[Event | None] = queue.Queue(depth)
@@ -55,6 +62,8 @@ class Client:
         mqtt.on_connect, mqtt.on_disconnect, mqtt.on_message = self._on_connect, self._on_disconnect, self._on_message
         mqtt.on_connect_fail = lambda *_: log.warning("broker unreachable", extra={"broker": settings.broker_host})
         mqtt.on_socket_open = _watch
+        if will:
+            mqtt.will_set(will.topic, will.payload, retain=will.retain)
         # What paho holds while the broker is away is bounded; what it refuses then is sent again in its time.
         mqtt.max_queued_messages_set(256)
         mqtt.reconnect_delay_set(1, random.randint(10, 20))  # noqa: S311 - jitter
@@ -68,7 +77,7 @@ class Client:
     def close(self) -> None:
         """End the connection; what is not acknowledged comes again."""
         self._stopped = True
-        self._mqtt.disconnect()
+        self._mqtt.disconnect(ReasonCode(PacketTypes.DISCONNECT, "Disconnect with will message"))
         self._mqtt.loop_stop()
 
     def next(self, timeout: float) -> Event | None:
@@ -90,7 +99,7 @@ class Client:
             properties.ContentType = message.content_type
         if message.properties:
             properties.UserProperty = list(message.properties)
-        self._mqtt.publish(message.topic, message.payload, qos, properties=properties)
+        self._mqtt.publish(message.topic, message.payload, qos, message.retain, properties)
 
     def ack(self, message: Message) -> None:
         """Tell the broker that `message` is done with; nothing if it came by an earlier connection."""

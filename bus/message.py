@@ -29,6 +29,7 @@ class Message:
     content_type: str = ""
     properties: tuple[tuple[str, str], ...] = ()
     delivery: tuple[int, int, int] | None = None
+    retain: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ Name = Annotated[str, Field(pattern=f"^{_NAME}$")]
 
 CAPTURES = "face-detector"
 RECEIPTS = "stored"
+STATUS = "status"
 LINK = "$SYS/broker/connection"  # mosquitto's own: 1 or 0 below <connection>/state
 
 
@@ -24,7 +25,7 @@ def checked(text: str, field: str) -> str:
 
 
 def topic(root: str, edge: str, camera: str) -> str:
-    """Where a camera's captures (root CAPTURES) or its receipts (root RECEIPTS) are published."""
+    """Where a camera's captures (root CAPTURES), its receipts (RECEIPTS) or its state (STATUS) are published."""
     return f"{root}/{checked(edge, 'edge')}/{checked(camera, 'camera')}"
 
 

@@ -3,6 +3,7 @@
 import logging
 import sys
 import time
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from itertools import takewhile
@@ -13,42 +14,59 @@ from bus.client import Client, stopping
 from bus.topics import LINK, RECEIPTS, topic
 from detector.camera import SourceError, frames
 from detector.courier import carry
-from detector.faces import Faces, ModelError, crop, model_path
+from detector.faces import Faces, ModelError, model_path, png
 from detector.outbox import Outbox, OutboxError
 from detector.publisher import Publisher
 from detector.settings import Settings
-from detector.visits import every
+from detector.status import Status
+from detector.visits import Shot, Visits
 
 log = logging.getLogger("detector")
 STALE = 30.0  # s without a frame after which the detector is not ready
 
 
 def main(settings: Settings) -> None:
-    """Look at every frame that is due, keep its faces; at the source's end wait until the outbox is empty."""
+    """Look at every frame that is due, keep the faces' best shots; at the source's end wait until the outbox is empty."""
     stop, names, seen_at = stopping(), (settings.edge, settings.camera), time.monotonic()
     find = Faces(model_path(settings.model), settings.detect_width, settings.score, settings.min_face).find
+    visits, status = Visits(settings), Status(settings)
     outbox = Outbox(settings.outbox, *names, settings.outbox_max_bytes, settings.outbox_full)
     metrics.waiting.labels(*names).set_function(lambda: outbox.waiting)
     metrics.oldest_waiting.labels(*names).set_function(outbox.age)
     topics = [topic(RECEIPTS, *names), f"{LINK}/+/state"]
-    with closing(outbox), closing(Client(settings, f"detector-{settings.camera}", topics)) as client:
-        stale = "no fresh frame"
-        metrics.serve(
-            settings, lambda: stale if time.monotonic() - seen_at > STALE else "" if client.up else "no broker"
-        )
+
+    def ready() -> str:
+        stale = time.monotonic() - seen_at > STALE
+        return "no fresh frame" if stale else "" if client.up else "no broker"
+
+    def keep(shots: Iterable[Shot]) -> None:
+        for shot in shots:
+            if outbox.add(png(shot.picture), **shot.facts):
+                client.wake()
+
+    with (
+        closing(outbox),
+        closing(Client(settings, f"detector-{settings.camera}", topics, will=status.will())) as client,
+    ):
+        metrics.serve(settings, ready)
         with ThreadPoolExecutor(1) as pool:
             publisher = Publisher(outbox, settings.window)
             sending = pool.submit(carry, client, publisher, int(settings.qos), stop)
             log.info("ready", extra=settings.said())
             try:
                 for frame in takewhile(lambda _: not stop.is_set(), frames(settings, stop)):
+                    if news := status.note(frame is not None):
+                        client.publish(news, 0)
+                    if not frame:
+                        keep(visits.end())
+                        continue
                     with metrics.detect_seconds.labels(*names).time():
                         faces = find(frame.picture)
                     metrics.frames.labels(*names).inc()
                     seen_at = time.monotonic()
-                    for facts in every(frame, faces):
-                        if outbox.add(crop(frame.picture, facts["box"], settings.margin), **facts):
-                            client.wake()
+                    visits.strict(outbox.waiting_bytes > settings.outbox_strict * settings.outbox_max_bytes)
+                    keep(visits.see(frame, faces))
+                keep(visits.end())
                 log.info(
                     "stopping" if stop.is_set() else "source ended",
                     extra={"camera": settings.camera, "captured": outbox.last_seq},

@@ -17,6 +17,7 @@ os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 os.environ.setdefault("OPENCV_FFMPEG_CAPTURE_OPTIONS", "rtsp_transport;tcp")
 
 import cv2
+import numpy as np
 from cv2.typing import MatLike
 
 from bus.settings import masked
@@ -26,7 +27,8 @@ log = logging.getLogger(__name__)
 
 PICTURES = {".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 Slot = queue.SimpleQueue["Frame | None"]
-STALL = 5.0  # s without a new frame before a camera is opened again
+STALL = 5.0  # s without a frame before a camera is opened again
+PAUSE = 5.0  # s: the longest between two tries
 
 
 class SourceError(Exception):
@@ -35,22 +37,29 @@ class SourceError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """A BGR picture (h x w x 3, uint8) and when it was taken (UTC)."""
+    """A BGR picture (h x w x 3, uint8), when it was taken (UTC), and the same in seconds of a clock that never jumps."""
 
     picture: MatLike
     at: datetime
+    t: float
 
 
-def frames(settings: Settings, stop: threading.Event) -> Iterator[Frame]:
-    """The frames of SOURCE that are due for detection, until its end or `stop`; raises SourceError."""
-    path = Path(settings.source)
+def frames(settings: Settings, stop: threading.Event) -> Iterator[Frame | None]:
+    """The frames of SOURCE that are due for detection, until its end or `stop`; None each time a camera is found away.
+
+    What MASK covers is black. Raises SourceError.
+    """
+    path, rounds = Path(settings.source), itertools.count() if settings.loop else range(1)
     if "://" in settings.source or settings.source.startswith("/dev/"):
-        yield from _live(settings, stop)
+        source = _live(settings, stop)
     elif not path.exists():
         raise SourceError(f"SOURCE: {path} is not there: give a device, a URL, a video file or a folder of pictures")
     else:
-        for _ in itertools.count() if settings.loop else range(1):
-            yield from _pictures(path) if path.is_dir() else _video(path, settings.detect_fps, stop)
+        source = (f for _ in rounds for f in (_pictures(path) if path.is_dir() else _video(path, settings, stop)))
+    for frame in source:
+        for polygon in settings.mask if frame else ():
+            cv2.fillPoly(frame.picture, [np.rint(np.multiply(polygon, frame.picture.shape[1::-1])).astype(int)], (0,))
+        yield frame
 
 
 def _pictures(folder: Path) -> Iterator[Frame]:
@@ -62,10 +71,10 @@ def _pictures(folder: Path) -> Iterator[Frame]:
         if picture is None:
             log.warning("picture unreadable", extra={"file": file.name})
             continue
-        yield Frame(picture, datetime.now(UTC))
+        yield Frame(picture, datetime.now(UTC), time.monotonic())
 
 
-def _video(file: Path, detect_fps: float, stop: threading.Event) -> Iterator[Frame]:
+def _video(file: Path, settings: Settings, stop: threading.Event) -> Iterator[Frame]:
     """Every frame that is due, at the video's own pace; none is skipped because we are slow."""
     capture = cv2.VideoCapture(str(file))
     fps = capture.get(cv2.CAP_PROP_FPS)
@@ -74,45 +83,56 @@ def _video(file: Path, detect_fps: float, stop: threading.Event) -> Iterator[Fra
     begin, index, due = time.monotonic(), 0, 0.0
     while capture.grab():
         if index / fps >= due:
-            due += 1 / detect_fps
+            due += 1 / settings.detect_fps
             stop.wait(max(begin + index / fps - time.monotonic(), 0))
             ok, picture = capture.retrieve()
             if ok:
-                yield Frame(picture, datetime.now(UTC))
+                yield Frame(picture, datetime.now(UTC), begin + index / fps)
         index += 1
     capture.release()
     if not index:
         raise SourceError(f"SOURCE: {file} holds no frame that OpenCV can read")
 
 
-def _live(settings: Settings, stop: threading.Event) -> Iterator[Frame]:
-    """The newest frame whenever one is due; a source that goes away is opened again, with back-off, for a while."""
-    seen_at, pause = float("-inf"), 1.0  # a camera that was never there is given up at once
+def _live(settings: Settings, stop: threading.Event) -> Iterator[Frame | None]:
+    """The newest frame whenever one is due; a source that stops or freezes is opened again, with back-off, for a while.
+
+    A sensor's noise makes every frame another one: a source that gives the same picture again and again has frozen.
+    """
+    seen, seen_at, pause = b"", float("-inf"), 1.0  # a camera that was never there is given up at once
     while not stop.is_set():
-        wanted, newest = threading.Event(), Slot()
-        threading.Thread(target=_drain, args=(_open(settings), wanted, newest, stop), daemon=True).start()
+        wanted, over, newest = threading.Event(), threading.Event(), Slot()
+        threading.Thread(target=_drain, args=(_open(settings), wanted, newest, over), daemon=True).start()
         wanted.set()
         with suppress(queue.Empty):
             while (frame := newest.get(timeout=STALL)) and not stop.is_set():
-                seen_at, pause = time.monotonic(), 1.0
+                look = cv2.resize(frame.picture, (64, 36), interpolation=cv2.INTER_AREA).tobytes()
+                if look != seen:
+                    seen, seen_at, pause = look, frame.t, 1.0
+                elif frame.t - seen_at > settings.frozen_s:
+                    break
                 yield frame
-                stop.wait(seen_at + 1 / settings.detect_fps - time.monotonic())
+                stop.wait(frame.t + 1 / settings.detect_fps - time.monotonic())
                 wanted.set()
+        over.set()
+        if stop.is_set():
+            return
+        yield None
         if time.monotonic() - seen_at > settings.camera_give_up:
             name = masked(settings.source)
-            raise SourceError(f"SOURCE: {name} gives no frames: is it plugged in, allowed, not in use?")
+            raise SourceError(f"SOURCE: {name} gives no fresh frames: is it plugged in, allowed, not in use?")
         log.warning("camera down", extra={"camera": settings.camera, "next_try_s": pause})
         stop.wait(pause)
-        pause = min(pause * 2, 30)
+        pause = min(pause * 2, PAUSE)
 
 
-def _drain(capture: cv2.VideoCapture, wanted: threading.Event, newest: Slot, stop: threading.Event) -> None:
+def _drain(capture: cv2.VideoCapture, wanted: threading.Event, newest: Slot, over: threading.Event) -> None:
     """Keep a live source drained, and decode a frame only when one is wanted."""
-    while not stop.is_set() and capture.grab():
+    while not over.is_set() and capture.grab():
         if wanted.is_set():
             wanted.clear()
             ok, picture = capture.retrieve()
-            newest.put(Frame(picture, datetime.now(UTC)) if ok else None)
+            newest.put(Frame(picture, datetime.now(UTC), time.monotonic()) if ok else None)
     newest.put(None)
     capture.release()
 

@@ -72,14 +72,15 @@ class Faces:
         return sorted(faces, key=lambda face: -face.score)
 
 
-def crop(picture: MatLike, box: tuple[int, int, int, int], margin: float) -> bytes:
-    """The part of `picture` around `box`, wider by `margin` of its size on each side where there is room, as PNG.
-
-    One that is more than CROP_MAX pixels high or wide is made smaller, so that it always fits into a message.
-    """
+def crop(picture: MatLike, box: tuple[int, int, int, int], margin: float) -> MatLike:
+    """The part of `picture` around `box`, wider by `margin` of its size on each side where there is room; a view."""
     x, y, w, h = box
     dx, dy = int(w * margin), int(h * margin)
-    part = picture[max(y - dy, 0) : y + h + dy, max(x - dx, 0) : x + w + dx]
-    if (scale := CROP_MAX / max(part.shape[:2])) < 1:
-        part = cv2.resize(part, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-    return cv2.imencode(".png", part)[1].tobytes()
+    return picture[max(y - dy, 0) : y + h + dy, max(x - dx, 0) : x + w + dx]
+
+
+def png(picture: MatLike) -> bytes:
+    """A picture as PNG; one of more than CROP_MAX pixels is made smaller, so that it always fits into a message."""
+    if (scale := CROP_MAX / max(picture.shape[:2])) < 1:
+        picture = cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    return cv2.imencode(".png", picture)[1].tobytes()
