@@ -26,7 +26,7 @@ STALE = 30.0  # s without a frame after which the detector is not ready
 
 
 def main(settings: Settings) -> None:
-    """Look at every frame that is due, keep the faces' best shots; at the source's end wait until the outbox is empty."""
+    """Look at every frame that is due, keep the best shots; at the source's end wait until the outbox is empty."""
     stop, names, seen_at = stopping(), (settings.edge, settings.camera), time.monotonic()
     find = Faces(model_path(settings.model), settings.detect_width, settings.score, settings.min_face).find
     visits, status = Visits(settings), Status(settings)
@@ -44,10 +44,8 @@ def main(settings: Settings) -> None:
             if outbox.add(png(shot.picture), **shot.facts):
                 client.wake()
 
-    with (
-        closing(outbox),
-        closing(Client(settings, f"detector-{settings.camera}", topics, will=status.will())) as client,
-    ):
+    client = Client(settings, f"detector-{settings.camera}", topics, will=status.will())
+    with closing(outbox), closing(client):
         metrics.serve(settings, ready)
         with ThreadPoolExecutor(1) as pool:
             publisher = Publisher(outbox, settings.window)

@@ -37,7 +37,7 @@ class SourceError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """A BGR picture (h x w x 3, uint8), when it was taken (UTC), and the same in seconds of a clock that never jumps."""
+    """A BGR picture (h x w x 3, uint8), when it was taken (UTC), and when by a clock that never jumps (s)."""
 
     picture: MatLike
     at: datetime
@@ -58,6 +58,7 @@ def frames(settings: Settings, stop: threading.Event) -> Iterator[Frame | None]:
         source = (f for _ in rounds for f in (_pictures(path) if path.is_dir() else _video(path, settings, stop)))
     for frame in source:
         for polygon in settings.mask if frame else ():
+            assert frame
             cv2.fillPoly(frame.picture, [np.rint(np.multiply(polygon, frame.picture.shape[1::-1])).astype(int)], (0,))
         yield frame
 
