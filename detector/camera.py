@@ -57,9 +57,10 @@ def frames(settings: Settings, stop: threading.Event) -> Iterator[Frame | None]:
     else:
         source = (f for _ in rounds for f in (_pictures(path) if path.is_dir() else _video(path, settings, stop)))
     for frame in source:
-        for polygon in settings.mask if frame else ():
-            assert frame
-            cv2.fillPoly(frame.picture, [np.rint(np.multiply(polygon, frame.picture.shape[1::-1])).astype(int)], (0,))
+        if frame:
+            for polygon in settings.mask:  # one by one: where two overlap, OpenCV would leave a hole
+                corners = np.rint(np.multiply(polygon, frame.picture.shape[1::-1])).astype(np.int32)
+                cv2.fillPoly(frame.picture, [corners], (0,))
         yield frame
 
 
