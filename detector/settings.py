@@ -33,7 +33,7 @@ class Settings(bus.settings.Settings):
     repeat_s: float = Field(300, gt=0)  # after this a face that stays is captured as if it were new
     save_frame: bool = False  # the whole frame instead of the face with its margin
     # Polygons that are blackened, x and y as shares of the frame: [[[0, 0], [0.2, 0], [0.2, 1], [0, 1]]]
-    mask: Json[list[Annotated[list[tuple[Share, Share]], Field(min_length=3)]]] = Field("[]")
+    mask: Json[list[Annotated[list[tuple[Share, Share]], Field(min_length=3)]]] = Field("[]")  # type: ignore[arg-type]
     outbox: Path = Path("outbox.db")
     outbox_max_bytes: int = Field(2 * 10**9, ge=10**5)
     outbox_full: Policy = "drop-oldest"

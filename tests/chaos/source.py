@@ -43,7 +43,7 @@ def report(file: Path, capture: Capture) -> None:
 def _frames(_: Settings, stop: threading.Event) -> Iterator[Frame]:
     due, step = time.monotonic(), 1 / float(os.environ["RATE"])
     while not (stop.is_set() or Path(os.environ["QUIET"]).exists()):
-        yield Frame(_FRAME, datetime.now(UTC))
+        yield Frame(_FRAME, datetime.now(UTC), time.monotonic())
         due = max(due + step, time.monotonic() - 1)  # what a hang has missed is not made up for
         stop.wait(max(due - time.monotonic(), 0))
 
@@ -65,7 +65,7 @@ def main() -> None:
     """Run the detector's own main program with these."""
     least, most = map(int, os.environ["SIZES"].split("-"))
     patched: dict[str, Any] = {"frames": _frames, "Faces": _Faces, "Outbox": _Outbox}
-    patched["crop"] = lambda *_: png(random.randint(least, most))
+    patched["png"] = lambda _: png(random.randint(least, most))
     vars(program).update(patched)
     settings = Settings.load()
     bus.log.setup(settings.log_level)

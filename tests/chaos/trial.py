@@ -74,7 +74,7 @@ class Trial:
     ) -> None:
         self.rng, self.brief, self._versioned = random.Random(folder.name), brief, versions
         self.folder, self.commits, self._quiet = folder, folder / "commits", folder / "quiet"
-        load = {"RATE": str(rate), "SIZES": f"{sizes[0]}-{sizes[1]}", "COMMITS": str(self.commits)}
+        load = {"MODE": "every", "RATE": str(rate), "SIZES": f"{sizes[0]}-{sizes[1]}", "COMMITS": str(self.commits)}
         self.stack = Stack(folder, env={"detector": {**load, "QUIET": str(self._quiet)}})
         self.stack.programs["detector"] = "tests.chaos.source"
         self.row = Row("", seed)

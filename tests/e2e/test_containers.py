@@ -41,7 +41,7 @@ class System:
     def compose(self, *words: str) -> str:
         """Run Compose and return what it prints; its own log is shown when it fails."""
         command = ["docker", "compose", "-p", self.project, "-f", str(ROOT / "compose" / "compose.yaml"), *words]
-        env = os.environ | {"LOOP": self.loop, "TAG": self.project}
+        env = os.environ | {"LOOP": self.loop, "TAG": self.project, "MODE": "every"}
         env.pop("COMPOSE_PROJECT_NAME", None)
         ran = subprocess.run(command, capture_output=True, text=True, env=env, timeout=900)
         assert ran.returncode == 0, ran.stderr[-3000:]

@@ -18,7 +18,7 @@ import pytest
 from cv2.typing import MatLike
 
 from bus.capture import Capture
-from detector.faces import Faces, ModelError, crop, model_path
+from detector.faces import CROP_MAX, Faces, ModelError, crop, model_path, png
 from local.stack import ROOT, Stack
 from tests.integration.peer import Peer, until
 
@@ -103,13 +103,18 @@ def test_a_face_at_the_edge_stays_inside_the_frame(people: tuple[MatLike, MatLik
             assert y >= 0
             assert x + w <= half.shape[1]
             assert y + h <= half.shape[0]
-            assert crop(half, face.box, 0.35).startswith(b"\x89PNG")
+            assert png(crop(half, face.box, 0.35)).startswith(b"\x89PNG")
 
 
 def test_a_crop_has_its_margin_and_is_lossless(people: tuple[MatLike, MatLike]) -> None:
-    png = crop(people[0], (180, 60, 100, 120), 0.5)
-    decoded = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR)
+    cut = png(crop(people[0], (180, 60, 100, 120), 0.5))
+    decoded = cv2.imdecode(np.frombuffer(cut, np.uint8), cv2.IMREAD_COLOR)
     assert (decoded == people[0][0:240, 130:330]).all()
+
+
+def test_a_crop_of_any_size_fits_into_a_message(people: tuple[MatLike, MatLike]) -> None:
+    large = cv2.imdecode(np.frombuffer(png(cv2.resize(people[0], (5000, 2500))), np.uint8), cv2.IMREAD_COLOR)
+    assert large.shape == (CROP_MAX // 2, CROP_MAX, 3)
 
 
 def test_a_wrong_model_is_refused(tmp_path: Path) -> None:
@@ -172,6 +177,11 @@ def test_a_stopped_detector_ends_at_once_and_keeps_what_waits(stack: Stack, pict
         ({"CAMERA": "a/b"}, "CAMERA: "),
         ({"SCORE": "2"}, "SCORE: "),
         ({"DETECT_FPS": "0"}, "DETECT_FPS: "),
+        ({"MODE": "worst"}, "MODE: "),
+        ({"MASK": "0,0 1,0"}, "MASK: "),
+        ({"MASK": "[[[0, 0], [1, 0]]]"}, "MASK: "),
+        ({"MASK": "[[[0, 0], [1, 0], [2, 2]]]"}, "MASK: "),
+        ({"REPEAT_S": "0"}, "REPEAT_S: "),
         ({"BROKER_PORT": "70000"}, "BROKER_PORT: "),
         ({"OUTBOX_FULL": "explode"}, "OUTBOX_FULL: "),
         ({"QOS": "3"}, "QOS: "),
