@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 PICTURES = {".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 Slot = queue.SimpleQueue["Frame | None"]
 STALL = 5.0  # s without a frame before a camera is opened again
-PAUSE = 5.0  # s: the longest between two tries
+PAUSE = 4.0  # s: the longest between two tries
 
 
 class SourceError(Exception):

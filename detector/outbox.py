@@ -105,7 +105,7 @@ class Outbox:
         seq, sha256 = self.last_seq + 1, hashlib.sha256(png).hexdigest()
         try:
             capture = Capture(edge=self.edge, camera=self.camera, seq=seq, png=png, sha256=sha256, **facts)
-            if shutil.disk_usage(self._path.parent).free < RESERVE + len(png):
+            if self._room() < RESERVE + len(png):
                 raise OSError("too little of the disk is free")
             with self._transaction() as db:
                 row = (seq, sha256, json.dumps(capture.facts()), len(png), png)
@@ -167,6 +167,12 @@ class Outbox:
             query = "SELECT facts FROM captures WHERE png IS NOT NULL ORDER BY seq LIMIT 1"
             row = self._db.execute(query).fetchone()
         return time.time() - datetime.fromisoformat(json.loads(row[0])["captured_at"]).timestamp() if row else 0
+
+    def _room(self) -> int:
+        """Bytes that are free on the disk, or in the file, which never shrinks."""
+        with self._mutex:
+            (pages,), (size,) = (self._db.execute(f"PRAGMA {n}").fetchone() for n in ("freelist_count", "page_size"))
+        return shutil.disk_usage(self._path.parent).free + int(pages * size)
 
     def _victims(self, seq: int, over: int) -> dict[int, int]:
         """Seq and size of what goes to free `over` bytes: the oldest that are not on their way, or `seq` itself."""

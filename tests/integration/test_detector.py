@@ -1,6 +1,5 @@
 """The detector as a process: real faces, its outbox over a kill, and one clear line for everything wrong."""
 
-import importlib.util
 import os
 import signal
 import socket
@@ -21,16 +20,7 @@ from bus.capture import Capture
 from detector.faces import CROP_MAX, Faces, ModelError, crop, model_path, png
 from local.stack import ROOT, Stack
 from tests.integration.peer import Peer, until
-
-
-def portrait(package: str, name: str) -> MatLike:
-    """A public-domain portrait that a package carries."""
-    spec = importlib.util.find_spec(package)
-    assert spec
-    (file,) = Path(str(spec.origin)).parent.rglob(name)
-    picture = cv2.imread(str(file))
-    assert picture is not None
-    return picture
+from tests.unit.pictures import portrait
 
 
 @pytest.fixture(scope="module")

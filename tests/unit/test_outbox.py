@@ -18,7 +18,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from bus.capture import Capture
 from bus.receipt import Receipt
-from detector.outbox import FULL, QUARANTINED, SPOILT, Outbox, OutboxError
+from detector.outbox import FULL, QUARANTINED, RESERVE, SPOILT, Outbox, OutboxError
 from tests.unit.pictures import png
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -197,6 +197,18 @@ def test_a_full_disk_refuses_one_capture_and_costs_no_seq(outbox: Outbox, monkey
     capture = add(outbox)
     assert capture
     assert capture.seq == 1
+
+
+def test_the_room_of_what_was_released_is_used_again(outbox: Outbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    captures = [add(outbox, 100_000) for _ in range(20)]
+    usage = shutil.disk_usage("/")
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=RESERVE))  # the file does not shrink
+    assert add(outbox, 100_000) is None
+    for capture in captures:
+        assert capture
+        assert outbox.settle(receipt(capture))
+    assert [bool(add(outbox, 100_000)) for _ in range(15)] == [True] * 15
+    assert not all(add(outbox, 100_000) for _ in range(10))
 
 
 def test_what_is_no_capture_is_refused(outbox: Outbox) -> None:
