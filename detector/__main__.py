@@ -35,9 +35,8 @@ def main(settings: Settings) -> None:
     metrics.oldest_waiting.labels(*names).set_function(outbox.age)
     topics = [topic(RECEIPTS, *names), f"{LINK}/+/state"]
 
-    def ready() -> str:
-        stale = time.monotonic() - seen_at > STALE
-        return "no fresh frame" if stale else "" if client.up else "no broker"
+    def missing() -> str:
+        return "no fresh frame" if time.monotonic() - seen_at > STALE else "" if client.up else "no broker"
 
     def keep(shots: Iterable[Shot]) -> None:
         for shot in shots:
@@ -46,29 +45,23 @@ def main(settings: Settings) -> None:
 
     client = Client(settings, f"detector-{settings.camera}", topics, will=status.will())
     with closing(outbox), closing(client):
-        metrics.serve(settings, ready)
+        metrics.serve(settings, missing)
         with ThreadPoolExecutor(1) as pool:
-            publisher = Publisher(outbox, settings.window)
-            sending = pool.submit(carry, client, publisher, int(settings.qos), stop)
+            sending = pool.submit(carry, client, Publisher(outbox, settings.window), int(settings.qos), stop)
             log.info("ready", extra=settings.said())
             try:
                 for frame in takewhile(lambda _: not stop.is_set(), frames(settings, stop)):
                     if news := status.note(frame is not None):
                         client.publish(news, 0)
-                    if not frame:
-                        keep(visits.end())
-                        continue
-                    with metrics.detect_seconds.labels(*names).time():
-                        faces = find(frame.picture)
-                    metrics.frames.labels(*names).inc()
-                    seen_at = time.monotonic()
-                    visits.strict(outbox.waiting_bytes > settings.outbox_strict * settings.outbox_max_bytes)
-                    keep(visits.see(frame, faces))
+                    if frame:
+                        with metrics.detect_seconds.labels(*names).time():
+                            faces = find(frame.picture)
+                        seen_at = time.monotonic()
+                        visits.strict(outbox.waiting_bytes > settings.outbox_strict * settings.outbox_max_bytes)
+                    keep(visits.see(frame, faces) if frame else visits.end())
                 keep(visits.end())
-                log.info(
-                    "stopping" if stop.is_set() else "source ended",
-                    extra={"camera": settings.camera, "captured": outbox.last_seq},
-                )
+                facts = {"camera": settings.camera, "captured": outbox.last_seq}
+                log.info("stopping" if stop.is_set() else "source ended", extra=facts)
                 while outbox.waiting and not stop.wait(0.1):
                     seen_at = time.monotonic()
             finally:

@@ -145,11 +145,10 @@ def _open(settings: Settings) -> cv2.VideoCapture:
         return cv2.VideoCapture(settings.source, cv2.CAP_FFMPEG, limits)
     capture = cv2.VideoCapture(settings.source, cv2.CAP_V4L2)
     # The order matters: the format first, or the driver picks a slow one for the size.
-    order = ("FOURCC", "FRAME_WIDTH", "FRAME_HEIGHT", "FPS", "BUFFERSIZE")
-    asked = (cv2.VideoWriter.fourcc(*"MJPG"), settings.width, settings.height, settings.fps, 1)
-    properties = [int(getattr(cv2, f"CAP_PROP_{name}")) for name in order]
-    for number, value in zip(properties, asked, strict=True):
-        capture.set(number, value)
-    real = [round(capture.get(number)) for number in properties]  # a camera does not always do as it is told
+    size = {cv2.CAP_PROP_FRAME_WIDTH: settings.width, cv2.CAP_PROP_FRAME_HEIGHT: settings.height}
+    asked = {cv2.CAP_PROP_FOURCC: cv2.VideoWriter.fourcc(*"MJPG"), **size, cv2.CAP_PROP_FPS: settings.fps}
+    for setting, value in {**asked, cv2.CAP_PROP_BUFFERSIZE: 1}.items():
+        capture.set(setting, value)
+    real = [round(capture.get(setting)) for setting in asked]  # a camera does not always do as it is told
     log.info("camera opened", extra={"camera": settings.camera, "format_width_height_fps": real})
     return capture

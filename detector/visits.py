@@ -34,6 +34,7 @@ class Shot:
     """A picture (BGR, h x w x 3, uint8) that is to become a capture, and its facts."""
 
     picture: MatLike
+    quality: float
     facts: dict[str, Any]
 
 
@@ -114,9 +115,12 @@ class Visits:
                 whose[number] = visit
                 visit.follow(faces[number], frame.t)
         for number, face in enumerate(faces):
-            visit = whose.get(number) or self._begin(frame, face, number)
+            if not (visit := whose.get(number)):
+                name = f"{frame.at:%Y%m%dT%H%M%S}{frame.at.microsecond // 1000:03d}-{number + 1}"
+                visit = Visit(name, face, frame.t, frame.t + FIRST, frame.t + self._repeat)
+                self._visits.append(visit)
             good = quality(frame.picture, face)
-            if not visit.best or good > visit.best.facts["quality"]:
+            if not visit.best or good > visit.best.quality:
                 visit.best = self._shot(frame, face, good)
             over = frame.t >= visit.until
             yield from self._due(visit, frame.t, over)
@@ -130,27 +134,23 @@ class Visits:
         over = [visit for visit in self._visits if visit.at < before]
         self._visits = [visit for visit in self._visits if visit.at >= before]
         for visit in over:
-            for shot in self._due(visit, before, True):
-                yield Shot(shot.picture, shot.facts | {"final": True})
-
-    def _begin(self, frame: Frame, face: Face, number: int) -> Visit:
-        name = f"{frame.at:%Y%m%dT%H%M%S}{frame.at.microsecond // 1000:03d}-{number + 1}"
-        visit = Visit(name, face, frame.t, frame.t + FIRST, frame.t + self._repeat)
-        self._visits.append(visit)
-        return visit
+            yield from self._due(visit, before, True, final=True)
 
     def _shot(self, frame: Frame, face: Face, good: float) -> Shot:
         picture = frame.picture if self._settings.save_frame else crop(frame.picture, face.box, self._settings.margin)
         size = (frame.picture.shape[1], frame.picture.shape[0])
         facts = {"captured_at": frame.at, "box": face.box, "frame": size, "score": face.score, "quality": good}
-        return Shot(picture.copy(), facts)
+        return Shot(picture.copy(), good, facts)
 
-    def _due(self, visit: Visit, t: float, over: bool) -> Iterator[Shot]:
+    def _due(self, visit: Visit, t: float, over: bool, **more: Any) -> Iterator[Shot]:
         """The best shot, if it is time for it and it is better enough; one place is kept for the end."""
         best, room = visit.best, visit.counted < self._most - (not over)
-        if best and room and visit.hits >= self._hits and (over or t >= visit.due):
-            good = best.facts["quality"]
-            if good >= visit.sent * (LAST if over else BETTER):
-                visit.shot, visit.counted = visit.shot + 1, visit.counted + 1
-                visit.sent, visit.due = good, t + AGAIN
-                yield Shot(best.picture, best.facts | {"visit": visit.name, "shot": visit.shot})
+        ripe = visit.hits >= self._hits and (over or t >= visit.due)
+        if best and room and ripe and best.quality >= visit.sent * (LAST if over else BETTER):
+            visit.shot, visit.counted, visit.sent, visit.due = (
+                visit.shot + 1,
+                visit.counted + 1,
+                best.quality,
+                t + AGAIN,
+            )
+            yield Shot(best.picture, best.quality, best.facts | {"visit": visit.name, "shot": visit.shot, **more})
