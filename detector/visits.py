@@ -110,12 +110,13 @@ class Visits:
         """Take in the faces of a frame, and say which shots are due; must be read to its end."""
         pairs = [(visit.misfit(face, frame.t), n, visit) for visit in self._visits for n, face in enumerate(faces)]
         whose: dict[int, Visit] = {}
-        for misfit, number, visit in sorted(pairs, key=lambda pair: pair[0]):
-            if misfit < 1 and number not in whose and visit not in whose.values():
-                whose[number] = visit
-                visit.follow(faces[number], frame.t)
+        for misfit, number, known in sorted(pairs, key=lambda pair: pair[0]):
+            if misfit < 1 and number not in whose and known not in whose.values():
+                whose[number] = known
+                known.follow(faces[number], frame.t)
         for number, face in enumerate(faces):
-            if not (visit := whose.get(number)):
+            visit = whose.get(number)
+            if not visit:
                 name = f"{frame.at:%Y%m%dT%H%M%S}{frame.at.microsecond // 1000:03d}-{number + 1}"
                 visit = Visit(name, face, frame.t, frame.t + FIRST, frame.t + self._repeat)
                 self._visits.append(visit)
@@ -147,10 +148,6 @@ class Visits:
         best, room = visit.best, visit.counted < self._most - (not over)
         ripe = visit.hits >= self._hits and (over or t >= visit.due)
         if best and room and ripe and best.quality >= visit.sent * (LAST if over else BETTER):
-            visit.shot, visit.counted, visit.sent, visit.due = (
-                visit.shot + 1,
-                visit.counted + 1,
-                best.quality,
-                t + AGAIN,
-            )
+            visit.shot, visit.counted = visit.shot + 1, visit.counted + 1
+            visit.sent, visit.due = best.quality, t + AGAIN
             yield Shot(best.picture, best.quality, best.facts | {"visit": visit.name, "shot": visit.shot, **more})

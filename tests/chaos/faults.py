@@ -1,5 +1,6 @@
 """Every fault, each real: how it is made and how it is healed. A row of the table is one of these under load."""
 
+import json
 import logging
 import os
 import random
@@ -8,7 +9,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -321,6 +322,31 @@ def _over_budget(policy: str, trial: Trial) -> None:
     said, gaps = trial.said("detector", "dropped"), trial.one("SELECT sum(last - first + 1) FROM gaps")
     trial.expect(said == gaps == counted, f"{said} said, {gaps} in the ledger, {counted:.0f} counted")
     trial.row.note = f"{gaps} dropped by choice = counted = explained"
+
+
+@fault("outbox fills, visits get one shot", sizes=(100_000, 150_000))
+def _(trial: Trial) -> None:
+    for name, value in {"MODE": "best", "OUTBOX_MAX_BYTES": "5000000", "OUTBOX_STRICT": "0.12"}.items():
+        trial.stack.set("detector", name, value)
+    trial.start()
+    trial.wait(6)
+    trial.link.cut()
+    trial.until(lambda: trial.said("detector", "outbox fills"), 60, "a filling outbox is not noticed")
+    since = trial.last_seq()
+    trial.wait(trial.long(40, 16))
+    until = trial.last_seq()
+    trial.link.heal()
+    trial.heal()
+    trial.until(lambda: trial.said("detector", "outbox has room"), 60, "that there is room again is not noticed")
+    trial.wait(9)
+    trial.finish()
+    with closing(trial.outbox()) as db:
+        shots = {seq: json.loads(facts) for seq, facts in db.execute("SELECT seq, facts FROM captures")}
+    strict = [facts for seq, facts in shots.items() if since + 1 < seq <= until]  # the first visit had begun before
+    trial.expect(len(strict) > 1, "nothing was captured in the outage")
+    trial.expect(all("final" in facts and facts["shot"] == "1" for facts in strict), "more than one shot of a visit")
+    trial.expect(any(facts["shot"] == "2" for seq, facts in shots.items() if seq > until), "it stays at one shot")
+    trial.row.note = f"{len(strict)} visits, {len(strict)} shots while the link was cut"
 
 
 FAULTS["outbox full, drop-oldest"] = (partial(_over_budget, "drop-oldest"), {})
