@@ -3,17 +3,16 @@
 import itertools
 import logging
 import os
-import queue
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 os.environ.setdefault("OPENCV_LOG_LEVEL", "OFF")  # OpenCV would write lines of its own between ours
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+os.environ.setdefault("OPENCV_VIDEOIO_V4L_SELECT_TIMEOUT", "5")  # s without a frame, as of a stream
 os.environ.setdefault("OPENCV_FFMPEG_CAPTURE_OPTIONS", "rtsp_transport;tcp")
 
 import cv2
@@ -26,8 +25,6 @@ from detector.settings import Settings
 log = logging.getLogger(__name__)
 
 PICTURES = {".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
-Slot = queue.SimpleQueue["Frame | None"]
-STALL = 5.0  # s without a frame before a camera is opened again
 PAUSE = 4.0  # s: the longest between two tries
 
 
@@ -99,24 +96,24 @@ def _video(file: Path, settings: Settings, stop: threading.Event) -> Iterator[Fr
 def _live(settings: Settings, stop: threading.Event) -> Iterator[Frame | None]:
     """The newest frame whenever one is due; a source that stops or freezes is opened again, with back-off, for a while.
 
-    A sensor's noise makes every frame another one: a source that gives the same picture again and again has frozen.
+    What is not due is grabbed, so that nothing old piles up, and not decoded. A sensor's noise makes every frame
+    another one: a source that gives the same picture again and again has frozen.
     """
     seen, seen_at, pause = b"", float("-inf"), 1.0  # a camera that was never there is given up at once
     while not stop.is_set():
-        wanted, over, newest = threading.Event(), threading.Event(), Slot()
-        threading.Thread(target=_drain, args=(_open(settings), wanted, newest, over), daemon=True).start()
-        wanted.set()
-        with suppress(queue.Empty):
-            while (frame := newest.get(timeout=STALL)) and not stop.is_set():
-                look = cv2.resize(frame.picture, (64, 36), interpolation=cv2.INTER_AREA).tobytes()
-                if look != seen:
-                    seen, seen_at, pause = look, frame.t, 1.0
-                elif frame.t - seen_at > settings.frozen_s:
-                    break
-                yield frame
-                stop.wait(frame.t + 1 / settings.detect_fps - time.monotonic())
-                wanted.set()
-        over.set()
+        capture, due = _open(settings), 0.0
+        while not stop.is_set() and capture.grab():
+            if (now := time.monotonic()) < due:
+                continue
+            due = max(due + 1 / settings.detect_fps, now)
+            ok, picture = capture.retrieve()
+            look = cv2.resize(picture, (64, 36), interpolation=cv2.INTER_AREA).tobytes() if ok else seen
+            if look != seen:
+                seen, seen_at, pause = look, now, 1.0
+            elif not ok or now - seen_at > settings.frozen_s:
+                break
+            yield Frame(picture, datetime.now(UTC), now)
+        capture.release()
         if stop.is_set():
             return
         yield None
@@ -126,17 +123,6 @@ def _live(settings: Settings, stop: threading.Event) -> Iterator[Frame | None]:
         log.warning("camera down", extra={"camera": settings.camera, "next_try_s": pause})
         stop.wait(pause)
         pause = min(pause * 2, PAUSE)
-
-
-def _drain(capture: cv2.VideoCapture, wanted: threading.Event, newest: Slot, over: threading.Event) -> None:
-    """Keep a live source drained, and decode a frame only when one is wanted."""
-    while not over.is_set() and capture.grab():
-        if wanted.is_set():
-            wanted.clear()
-            ok, picture = capture.retrieve()
-            newest.put(Frame(picture, datetime.now(UTC), time.monotonic()) if ok else None)
-    newest.put(None)
-    capture.release()
 
 
 def _open(settings: Settings) -> cv2.VideoCapture:

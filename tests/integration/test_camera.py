@@ -149,16 +149,6 @@ def test_a_camera_that_stays_away_is_given_up_in_one_line(source: Source) -> Non
     assert "secret" not in said
 
 
-def test_a_camera_that_goes_leaves_no_thread_behind(source: Source, watch: Watch) -> None:
-    before = threading.active_count()
-    for _ in range(3):
-        source.mood = "frozen"
-        watch.until(type(None))
-        source.mood = ""
-        watch.until(Frame, after=time.monotonic())
-    until(lambda: threading.active_count() <= before + 2)  # one more may be at the server, one at its end
-
-
 def test_what_is_masked_is_black(source: Source, watch: Watch) -> None:
     masked = Watch(source, mask=json.dumps([[[0, 0], [0.5, 0], [0.5, 1], [0, 1]], [[0.25, 0], [0.75, 0], [0.75, 1]]]))
     picture = masked.until(Frame).picture
