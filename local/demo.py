@@ -79,8 +79,10 @@ def run(source: str | None, keep: bool) -> Findings:
             console.print("the camera is off; the last captures go out", style="dim")
             _drain(stack)
         found = audit(stack.outbox, stack.s3(), BUCKET)
-        sheet.write(FOLDER / "sheet.html", stack.s3(), BUCKET)
+        visits = sheet.write(FOLDER / "sheet.html", stack.s3(), BUCKET)
         console.print(found.table())
+        walked = "" if source else f"; {len(sample.SCENE.visits)} people walk through the clip"
+        console.print(f"visits: {len(visits)}, with {max(visits.values(), default=0)} pictures at most{walked}")
         console.print(f"contact sheet: {FOLDER / 'sheet.html'}", soft_wrap=True)
         if not found.waiting:
             unfinished.unlink()
