@@ -298,6 +298,9 @@ def _(trial: Trial) -> None:
         (place / "ballast").unlink()
         trial.wait(2)
         trial.heal()
+        trial.until(lambda: trial.waiting() < 40, 60, "the outbox does not drain")  # from here on nothing is refused
+        newest = trial.last_seq()
+        trial.until(lambda: trial.last_seq() > newest + 20, 60, "a disk that was full takes nothing more")
         counted = trial.stack.metric("detector", "facebridge_dropped_total")
         trial.finish()
         said = trial.said("detector", "dropped")
