@@ -101,11 +101,11 @@ def _live(settings: Settings, stop: threading.Event) -> Iterator[Frame | None]:
     """
     seen, seen_at, pause = b"", float("-inf"), 1.0  # a camera that was never there is given up at once
     while not stop.is_set():
-        capture, due = _open(settings), 0.0
+        capture, due, step = _open(settings), 0.0, 1 / settings.detect_fps
         while not stop.is_set() and capture.grab():
             if (now := time.monotonic()) < due:
                 continue
-            due = max(due + 1 / settings.detect_fps, now)
+            due = (due if now - due < step else now) + step
             ok, picture = capture.retrieve()
             look = cv2.resize(picture, (64, 36), interpolation=cv2.INTER_AREA).tobytes() if ok else seen
             if look != seen:
