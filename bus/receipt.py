@@ -35,8 +35,7 @@ class Receipt:
         """The receipt; raises ContractError that names what is wrong."""
         edge, camera = parse(message.topic, RECEIPTS)
         try:
-            fields = from_json(message.payload[:8192])
-            return _FORM.validate_python({**fields, "edge": edge, "camera": camera})
+            return _FORM.validate_python({**from_json(message.payload[:8192]), "edge": edge, "camera": camera})
         except ValidationError as error:
             raise ContractError.of(error) from None
         except (ValueError, TypeError):

@@ -39,9 +39,8 @@ def parse(text: str, root: str) -> tuple[str, str]:
 
 def face_key(edge: str, camera: str, captured_at: datetime, seq: int) -> str:
     """The object key of a capture: it follows from the capture alone."""
-    checked(edge, "edge"), checked(camera, "camera")
     at = captured_at.astimezone(UTC)
-    return f"faces/{edge}/{camera}/{at:%Y/%m/%d/%H%M%S}{at.microsecond // 1000:03d}Z-{seq:09d}.png"
+    return f"{topic('faces', edge, camera)}/{at:%Y/%m/%d/%H%M%S}{at.microsecond // 1000:03d}Z-{seq:09d}.png"
 
 
 def quarantine_key(text: str, sha256: str, at: datetime) -> str:
