@@ -5,7 +5,6 @@ import time
 from contextlib import closing
 from datetime import UTC, datetime
 
-import bus.log
 from bus import metrics
 from bus.capture import Capture
 from bus.client import Client, stopping
@@ -86,6 +85,4 @@ def main(settings: Settings) -> None:
 
 
 if __name__ == "__main__":
-    chosen = Settings.load()
-    bus.log.setup(chosen.log_level)
-    main(chosen)
+    main(Settings.load())

@@ -6,7 +6,6 @@ from contextlib import closing, suppress
 
 from botocore.exceptions import BotoCoreError
 
-import bus.log
 from bus import metrics
 from bus.client import Client, stopping
 from bus.topics import CAPTURES
@@ -39,7 +38,5 @@ def main(settings: Settings) -> None:
 
 
 if __name__ == "__main__":
-    chosen = Settings.load()
-    bus.log.setup(chosen.log_level)
     logging.getLogger("botocore").setLevel(logging.WARNING)
-    main(chosen)
+    main(Settings.load())
