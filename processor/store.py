@@ -12,11 +12,9 @@ from typing import Any, TypeVar
 from urllib.parse import quote, urlencode
 
 import boto3
+import tenacity
 from botocore.client import Config
 from botocore.exceptions import BotoCoreError, ClientError, ConnectionError, HTTPClientError, IncompleteReadError
-from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_when_event_set
-from tenacity.nap import sleep_using_event
-from tenacity.wait import wait_exponential_jitter
 
 from bus.capture import Capture
 from bus.message import Message
@@ -109,10 +107,9 @@ class Store:
         return key
 
     def _put(self, key: str, body: bytes, kind: str, metadata: dict[str, str]) -> bool:
-        digest, place = hashlib.sha256(body).digest(), {"Bucket": self._bucket, "Key": key}
-        checksum = base64.b64encode(digest).decode()
+        checksum, new = base64.b64encode(hashlib.sha256(body).digest()).decode(), True
         content = {"Body": body, "ContentType": kind, "Metadata": metadata, "ChecksumSHA256": checksum}
-        new = True
+        place = {"Bucket": self._bucket, "Key": key}
         try:
             if self._s3.put_object(**place, **content, IfNoneMatch="*").get("ChecksumSHA256") == checksum:
                 return True
@@ -121,20 +118,20 @@ class Store:
                 raise
             new = False
         # Whoever says 200 without the checksum may be no store at all: what counts is what is there.
-        there = self._s3.get_object(**place)["Body"].read()
-        if hashlib.sha256(there).digest() == digest:
+        if self._s3.get_object(**place)["Body"].read() == body:
             return new
-        raise HollowError() if new else UnlikeError(key)
+        raise HollowError() if new else UnlikeError("key: holds other bytes already")
 
     def _patiently(self, call: Callable[[], T]) -> T:
-        stop, wait = stop_when_event_set(self._stop), wait_exponential_jitter(initial=0.2, max=10, jitter=1)
-        retry, sleep = retry_if_exception_type((ClientError, BotoCoreError)), sleep_using_event(self._stop)
-        patience = Retrying(sleep, stop, wait, retry, before_sleep=self._complain, retry_error_cls=StoppedError)  # type: ignore[arg-type]
-        result = patience(call)
+        stop, sleep = tenacity.stop_when_event_set(self._stop), tenacity.sleep_using_event(self._stop)
+        wait = tenacity.wait_exponential_jitter(initial=0.2, max=10, jitter=1)
+        retry = tenacity.retry_if_exception_type((ClientError, BotoCoreError))
+        trying = tenacity.Retrying(sleep, stop, wait, retry, before_sleep=self._complain, retry_error_cls=StoppedError)  # type: ignore[arg-type]
+        result = trying(call)
         self.trouble = ""
         return result
 
-    def _complain(self, state: RetryCallState) -> None:
+    def _complain(self, state: tenacity.RetryCallState) -> None:
         error = state.outcome.exception() if state.outcome else None
         kind = _kind(error)
         self.trouble = f"{kind}: {error}"
