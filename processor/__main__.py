@@ -33,8 +33,6 @@ def main(settings: Settings) -> None:
             store.check()
             log.info("ready", extra={"bucket": settings.bucket})
             intake.run()
-    if intake.error:
-        raise intake.error
 
 
 if __name__ == "__main__":
