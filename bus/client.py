@@ -1,6 +1,5 @@
 """One MQTT 5 connection that comes back by itself; what happens on it is read like a queue."""
 
-import logging
 import queue
 import random
 import signal
@@ -18,10 +17,9 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
+from bus.log import log
 from bus.message import Down, Event, Message, Up
 from bus.settings import Settings
-
-log = logging.getLogger(__name__)
 
 
 def stopping() -> threading.Event:

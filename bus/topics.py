@@ -11,9 +11,7 @@ from bus.message import ContractError
 _NAME = "[a-z0-9][a-z0-9-]{0,62}"
 Name = Annotated[str, Field(pattern=f"^{_NAME}$")]
 
-CAPTURES = "face-detector"
-RECEIPTS = "stored"
-STATUS = "status"
+CAPTURES, RECEIPTS, STATUS = "face-detector", "stored", "status"
 LINK = "$SYS/broker/connection"  # mosquitto's own: 1 or 0 below <connection>/state
 
 

@@ -3,7 +3,6 @@
 import fcntl
 import hashlib
 import json
-import logging
 import shutil
 import sqlite3
 import threading
@@ -18,10 +17,9 @@ from pydantic import ValidationError
 
 from bus import metrics
 from bus.capture import Capture
+from bus.log import log
 from bus.message import ContractError
 from bus.receipt import Receipt
-
-log = logging.getLogger(__name__)
 
 Policy = Literal["drop-oldest", "drop-newest"]
 

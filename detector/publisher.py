@@ -3,19 +3,17 @@
 Loss recovery follows QUIC (RFC 9002): transmissions are numbered, numbers are never reused, receipts echo them.
 """
 
-import logging
 import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from bus import metrics
 from bus.capture import Capture
+from bus.log import log
 from bus.message import ContractError, Down, Event, Message, Up
 from bus.receipt import Receipt
 from bus.topics import LINK
 from detector.outbox import Outbox
-
-log = logging.getLogger(__name__)
 
 WINDOW = 64  # captures on their way without a receipt
 REORDER = 24  # transmissions by which one may be overtaken before it counts as lost

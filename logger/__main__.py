@@ -1,6 +1,5 @@
 """Run the logger: python -m logger. One line for each capture, receipt and change of the link."""
 
-import logging
 import time
 from contextlib import closing
 from datetime import UTC, datetime
@@ -8,12 +7,11 @@ from datetime import UTC, datetime
 from bus import metrics
 from bus.capture import Capture
 from bus.client import Client, stopping
+from bus.log import log
 from bus.message import ContractError, Message
 from bus.receipt import Receipt
 from bus.settings import Settings
 from bus.topics import CAPTURES, LINK, RECEIPTS
-
-log = logging.getLogger("logger")
 
 REMEMBERED = 100_000  # captures without a receipt, beyond which the oldest are forgotten
 

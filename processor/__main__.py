@@ -8,12 +8,11 @@ from botocore.exceptions import BotoCoreError
 
 from bus import metrics
 from bus.client import Client, stopping
+from bus.log import log
 from bus.topics import CAPTURES
 from processor.intake import Intake
 from processor.settings import Settings
 from processor.store import StoppedError, Store
-
-log = logging.getLogger("processor")
 
 
 def main(settings: Settings) -> None:

@@ -1,6 +1,5 @@
 """From the bus to the bucket: the store answers first, then the receipt goes out, then the message is acknowledged."""
 
-import logging
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -11,12 +10,11 @@ from pydantic import ValidationError
 from bus import metrics
 from bus.capture import Capture
 from bus.client import Client
+from bus.log import log
 from bus.message import ContractError, Message
 from bus.receipt import Receipt
 from bus.topics import CAPTURES, parse
 from processor.store import StoppedError, Store, UnlikeError
-
-log = logging.getLogger(__name__)
 
 
 class Intake:

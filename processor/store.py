@@ -2,7 +2,6 @@
 
 import base64
 import hashlib
-import logging
 import threading
 import time
 from collections.abc import Callable
@@ -17,11 +16,11 @@ from botocore.client import Config
 from botocore.exceptions import BotoCoreError, ClientError, ConnectionError, HTTPClientError, IncompleteReadError
 
 from bus.capture import Capture
+from bus.log import log
 from bus.message import Message
 from bus.topics import quarantine_key
 from processor.settings import Settings
 
-log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 NO, AWAY = "store says no", "store not there"
@@ -136,7 +135,7 @@ class Store:
         kind = _kind(error)
         self.trouble = f"{kind}: {error}"
         facts = {"bucket": self._bucket, "reason": str(error), "try": state.attempt_number}
-        log.log(logging.ERROR if kind == NO else logging.WARNING, kind, extra=facts)
+        (log.error if kind == NO else log.warning)(kind, extra=facts)
         # A client is too dear for every try of each thread.
         if kind == NO and time.monotonic() > self._connected_at + 10:
             with suppress(BotoCoreError, ValueError):
