@@ -54,8 +54,7 @@ class Journal:
         if not captured_at:
             return
         self.counts[receipt.status] += 1
-        metric = metrics.stored if receipt.status == "stored" else metrics.quarantined
-        metric.labels(receipt.edge, receipt.camera).inc()
+        metrics.outcomes[receipt.status].labels(receipt.edge, receipt.camera).inc()
         ms = round((receipt.stored_at - captured_at).total_seconds() * 1000)
         log.info(receipt.status, extra={"camera": receipt.camera, "seq": receipt.seq, "ms": ms, "key": receipt.key})
 

@@ -46,13 +46,13 @@ class Intake:
         """Store one message as a face or in quarantine, answer it, acknowledge it. Raises StoppedError."""
         try:
             capture, tx = Capture.from_message(message)
-            new = self._store.put(capture)
+            outcome = "stored" if self._store.put(capture) else "absorbed"
         except (ContractError, UnlikeError) as error:
             receipt = self._quarantine(message, str(error))
         else:
             names: dict[str, Any] = {"edge": capture.edge, "camera": capture.camera, "seq": capture.seq}
-            (metrics.stored if new else metrics.absorbed).labels(capture.edge, capture.camera).inc()
-            log.info("stored" if new else "absorbed", extra={**names, "bytes": len(capture.png), "key": capture.key})
+            metrics.outcomes[outcome].labels(capture.edge, capture.camera).inc()
+            log.info(outcome, extra={**names, "bytes": len(capture.png), "key": capture.key})
             at = datetime.now(UTC)
             receipt = Receipt(**names, sha256=capture.sha256, tx=tx, status="stored", key=capture.key, stored_at=at)
         if receipt:
