@@ -49,7 +49,7 @@ class Outbox:
     """
 
     def __init__(self, path: Path, edge: str, camera: str, budget: int = 10**9, full: Policy = "drop-oldest") -> None:
-        self.edge, self.camera = edge, camera
+        self.edge, self.camera = names = edge, camera
         self._path, self._budget, self._full = path, budget, full
         self._mutex, self._taken = threading.RLock(), 0
         with ExitStack() as undo:
@@ -59,10 +59,8 @@ class Outbox:
                 db = sqlite3.connect(path, timeout=5, isolation_level=None, check_same_thread=False)
                 self._db = undo.enter_context(closing(db))
                 db.executescript(_SCHEMA)
-                new = "INSERT INTO outbox SELECT ?, ?, 0, 0 WHERE NOT EXISTS (SELECT * FROM outbox)"
-                db.execute(new, (edge, camera))
-                owner = db.execute("SELECT edge, camera FROM outbox").fetchone()
-                if owner != (edge, camera):
+                db.execute("INSERT INTO outbox SELECT ?, ?, 0, 0 WHERE NOT EXISTS (SELECT * FROM outbox)", names)
+                if (owner := db.execute("SELECT edge, camera FROM outbox").fetchone()) != names:
                     raise OutboxError(f"OUTBOX: {path} belongs to {'/'.join(owner)}: set EDGE and CAMERA so")
                 db.execute("UPDATE outbox SET life = life + 1")
                 self.life, self.last_seq = db.execute("SELECT life, last_seq FROM outbox").fetchone()
@@ -170,11 +168,9 @@ class Outbox:
         victims: dict[int, int] = {}
         for victim, size in self._db.execute(query, (self._taken if self._full == "drop-oldest" else seq - 1, seq)):
             if over <= 0:
-                return victims
-            if victim == seq:
-                return {seq: size}
+                break
             victims[victim], over = size, over - size
-        return victims
+        return {seq: victims[seq]} if seq in victims else victims
 
     def _gap(self, seq: int, reason: str) -> None:
         """Write down, in the transaction under way, that `seq` will not be in the bucket, and why."""
