@@ -56,10 +56,9 @@ class Capture:
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        x, y, w, h = self.box
+        (x, y, w, h), png = self.box, self.png
         if not (w and h and x + w <= self.frame[0] and y + h <= self.frame[1]):
             raise ValueError("box: empty or outside the frame")
-        png = self.png
         if not (png.startswith(_SIGNATURE) and png[12:16] == b"IHDR" and png.endswith(_IEND)):
             raise ValueError("png: not a PNG, or cut off")
         if not (any(png[16:20]) and any(png[20:24])):
@@ -85,9 +84,8 @@ class Capture:
             capture = cls(**{**facts, "edge": edge, "camera": camera, "png": png})  # type: ignore[arg-type]
         except ValidationError as error:
             raise ContractError.of(error) from None
-        for name, text in capture.facts().items():
-            if facts.get(name, text) != text:
-                raise ContractError(f"{name}: not in the contract's form")
+        if unusual := [name for name, text in capture.facts().items() if facts.get(name, text) != text]:
+            raise ContractError(f"{unusual[0]}: not in the contract's form")
         return capture
 
     def to_message(self, tx: int) -> Message:

@@ -102,9 +102,8 @@ class Client:
     def _on_connect(self, mqtt: paho.Client, _: Any, flags: paho.ConnectFlags, code: ReasonCode, __: Any) -> None:
         if code.is_failure:
             return log.error("broker refuses us", extra={"reason": str(code)})
-        self._connections += 1
+        self._connections, self.up = self._connections + 1, True
         mqtt.subscribe(self._subscriptions)
-        self.up = True
         self._put(Up(flags.session_present))
 
     def _on_disconnect(self, _: paho.Client, __: Any, ___: Any, code: ReasonCode, ____: Any) -> None:

@@ -26,12 +26,11 @@ def main(settings: Settings) -> None:
     # The store may be away for hours; the broker holds what we do not read.
     with closing(Client(settings, settings.client_id, [topic], slow=True)) as client:
         metrics.serve(settings, lambda: store.ask() or ("" if client.up else "no broker"))
-        intake = Intake(client, store, settings.upload_threads, stop)
         log.info("starting", extra=settings.said())
         with suppress(StoppedError):
             store.check()
             log.info("ready", extra={"bucket": settings.bucket})
-            intake.run()
+            Intake(client, store, settings.upload_threads, stop).run()
 
 
 if __name__ == "__main__":

@@ -65,10 +65,10 @@ class Store:
         """Make a client anew: credentials that were mended since are found only so."""
         endpoint, region = self._settings.s3_endpoint_url, self._settings.s3_region
         limits = Config(connect_timeout=5, read_timeout=30, max_pool_connections=self._settings.upload_threads)
+        # It is we who retry, and say so.
         once = Config(retries={"total_max_attempts": 1}, s3={"addressing_style": "path"} if endpoint else {})
-        config = limits.merge(once)  # it is we who retry, and say so
         self._connected_at = time.monotonic()
-        self._s3: Any = boto3.session.Session().client("s3", endpoint_url=endpoint, region_name=region, config=config)
+        self._s3: Any = boto3.session.Session().client("s3", region, endpoint_url=endpoint, config=limits.merge(once))
 
     def check(self) -> None:
         """Wait until the bucket is there and ours; make it if CREATE_BUCKET says so."""
