@@ -1,16 +1,17 @@
-"""A capture: one face as PNG, and the facts about it."""
+"""What travels: a capture, which is one face as PNG and the facts about it, and the receipt that answers it."""
 
 import hashlib
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import AwareDatetime, ConfigDict, Field, PlainSerializer, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 from pydantic.functional_validators import AfterValidator, BeforeValidator, model_validator
+from pydantic_core import from_json
 
 from bus.message import ContractError, Message
-from bus.topics import CAPTURES, Name, face_key, parse, topic
+from bus.topics import CAPTURES, RECEIPTS, Name, face_key, parse, topic
 
 MAX_PNG = 8 * 1024 * 1024  # bytes; far above any crop, far below what a broker passes on
 _SIGNATURE, _IEND = b"\x89PNG\r\n\x1a\n", b"\0\0\0\0IEND\xaeB`\x82"
@@ -74,7 +75,7 @@ class Capture:
 
     def facts(self) -> dict[str, str]:
         """Everything but names and picture, in the one form in which it travels and is stored."""
-        facts = _FORM.dump_python(self, exclude={"edge", "camera", "png"}, exclude_defaults=True)
+        facts = _CAPTURE.dump_python(self, exclude={"edge", "camera", "png"}, exclude_defaults=True)
         return {name: str(fact) for name, fact in facts.items()}
 
     @classmethod
@@ -108,4 +109,35 @@ class Capture:
         return cls.of(edge, camera, facts, message.payload), int(tx)
 
 
-_FORM = TypeAdapter(Capture)
+@dataclass(frozen=True, slots=True, kw_only=True, config=ConfigDict(extra="ignore"))
+class Receipt:
+    """The processor's word that the capture with this `seq` and `sha256` needs no more sending; `tx` is its copy's."""
+
+    edge: Name
+    camera: Name
+    seq: Seq
+    sha256: Sha256
+    tx: Tx
+    status: Literal["stored", "quarantined"]
+    key: Annotated[str, Field(min_length=1, max_length=1024)]
+    stored_at: Instant
+    reason: Annotated[str, Field(max_length=200)] = ""
+
+    def to_message(self) -> Message:
+        """The form in which it is published."""
+        body = _RECEIPT.dump_json(self, exclude={"edge", "camera"}, exclude_defaults=True)
+        return Message(topic(RECEIPTS, self.edge, self.camera), body, "application/json")
+
+    @classmethod
+    def from_message(cls, message: Message) -> "Receipt":
+        """The receipt; raises ContractError that names what is wrong."""
+        edge, camera = parse(message.topic, RECEIPTS)
+        try:
+            return _RECEIPT.validate_python({**from_json(message.payload[:8192]), "edge": edge, "camera": camera})
+        except ValidationError as error:
+            raise ContractError.of(error) from None
+        except (ValueError, TypeError):
+            raise ContractError("payload: not a JSON object, or too long") from None
+
+
+_CAPTURE, _RECEIPT = TypeAdapter(Capture), TypeAdapter(Receipt)

@@ -16,10 +16,9 @@ from typing import Any, Literal
 from pydantic import ValidationError
 
 from bus import metrics
-from bus.capture import Capture
+from bus.capture import Capture, Receipt
 from bus.log import log
 from bus.message import ContractError
-from bus.receipt import Receipt
 
 Policy = Literal["drop-oldest", "drop-newest"]
 

@@ -8,10 +8,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from bus import metrics
-from bus.capture import Capture
+from bus.capture import Capture, Receipt
 from bus.log import log
 from bus.message import ContractError, Down, Event, Message, Up
-from bus.receipt import Receipt
 from bus.topics import LINK
 from detector.outbox import Outbox
 

@@ -5,11 +5,10 @@ from contextlib import closing
 from datetime import UTC, datetime
 
 from bus import metrics
-from bus.capture import Capture
+from bus.capture import Capture, Receipt
 from bus.client import Client, stopping
 from bus.log import log
 from bus.message import ContractError, Message
-from bus.receipt import Receipt
 from bus.settings import Settings
 from bus.topics import CAPTURES, LINK, RECEIPTS
 

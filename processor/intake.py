@@ -8,11 +8,10 @@ from typing import Any
 from pydantic import ValidationError
 
 from bus import metrics
-from bus.capture import Capture
+from bus.capture import Capture, Receipt
 from bus.client import Client
 from bus.log import log
 from bus.message import ContractError, Message
-from bus.receipt import Receipt
 from bus.topics import CAPTURES, parse
 from processor.store import StoppedError, Store, UnlikeError
 
