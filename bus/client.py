@@ -1,6 +1,5 @@
 """One MQTT 5 connection that comes back by itself; what happens on it is read like a queue."""
 
-import logging
 import queue
 import random
 import signal
@@ -18,10 +17,9 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
+from bus.log import log
 from bus.message import Down, Event, Message, Up
 from bus.settings import Settings
-
-log = logging.getLogger(__name__)
 
 
 def stopping() -> threading.Event:
@@ -35,28 +33,21 @@ def stopping() -> threading.Event:
 class Client:
     """A connection to the broker of `settings`, to be closed.
 
-    It connects for ever, with back-off and jitter. Every message must be acknowledged with `ack`. At most `depth`
-    events wait to be read; then nothing more is taken from the network, so a slow reader holds the broker back.
-    `keepalive` is in seconds; 0 leaves it to TCP, for a reader that may be slow for longer than a keepalive lasts.
-    `hold` is for how many seconds the broker holds what comes while we are away; `will` is what it says for us then.
+    It connects for ever, with back-off and jitter. Every message must be acknowledged with `ack`. When enough events
+    wait to be read, nothing more is taken from the network, so a slow reader holds the broker back. One that is `slow`
+    for longer than a keepalive lasts reads them one by one and leaves it to TCP whether the broker lives.
+    While we are away the broker says our `will` and holds for an hour what comes, but not what we share with others:
+    a member of a group leaves nothing behind, for its share would wait for it, though others could take it.
     Certificates that either side refuses end the process.
     """
 
     def __init__(
-        self,
-        settings: Settings,
-        name: str,
-        topics: list[str],
-        depth: int = 999,
-        keepalive: int = 15,
-        hold: int = 3600,
-        will: Message | None = None,
+        self, settings: Settings, name: str, topics: list[str], slow: bool = False, will: Message | None = None
     ) -> None:
         self._subscriptions = [(topic, SubscribeOptions(qos=1)) for topic in topics]
-        self._events: queue.Queue[Event | None] = queue.Queue(depth)
-        self._connections, self._stopped = 0, False
-        self.up = False
-        mqtt = paho.Client(CallbackAPIVersion.VERSION2, name, protocol=paho.MQTTv5, manual_ack=True)
+        self._events: queue.Queue[Event | None] = queue.Queue(1 if slow else 999)
+        self._connections, self._stopped, self.up = 0, False, False
+        self._mqtt = mqtt = paho.Client(CallbackAPIVersion.VERSION2, name, protocol=paho.MQTTv5, manual_ack=True)
         if settings.certs:
             mqtt.tls_set_context(_tls(settings.certs, settings.broker_host, settings.broker_port))
         mqtt.on_connect, mqtt.on_disconnect, mqtt.on_message = self._on_connect, self._on_disconnect, self._on_message
@@ -67,11 +58,9 @@ class Client:
         # What paho holds while the broker is away is bounded; what it refuses then is sent again in its time.
         mqtt.max_queued_messages_set(256)
         mqtt.reconnect_delay_set(1, random.randint(10, 20))  # noqa: S311 - jitter
-        expiry = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
-        expiry.SessionExpiryInterval = hold
+        expiry, keepalive = Properties(PacketTypes.CONNECT), 0 if slow else 15  # type: ignore[no-untyped-call]
+        expiry.SessionExpiryInterval = 0 if topics[0].startswith("$share/") else 3600
         mqtt.connect_async(settings.broker_host, settings.broker_port, keepalive, clean_start=False, properties=expiry)
-        self._mqtt = mqtt
-
         mqtt.loop_start()
 
     def close(self) -> None:
@@ -83,7 +72,7 @@ class Client:
     def next(self, timeout: float) -> Event | None:
         """The next event, or None after `timeout` seconds or a `wake`."""
         try:
-            return self._events.get(timeout=max(timeout, 0.001))
+            return self._events.get(timeout=timeout)
         except queue.Empty:
             return None
 
@@ -95,10 +84,7 @@ class Client:
     def publish(self, message: Message, qos: int = 1) -> None:
         """Hand a message to the connection; it goes out when the broker takes it. From any thread."""
         properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
-        if message.content_type:
-            properties.ContentType = message.content_type
-        if message.properties:
-            properties.UserProperty = list(message.properties)
+        properties.ContentType, properties.UserProperty = message.content_type, list(message.properties)
         self._mqtt.publish(message.topic, message.payload, qos, message.retain, properties)
 
     def ack(self, message: Message) -> None:
@@ -116,10 +102,8 @@ class Client:
     def _on_connect(self, mqtt: paho.Client, _: Any, flags: paho.ConnectFlags, code: ReasonCode, __: Any) -> None:
         if code.is_failure:
             return log.error("broker refuses us", extra={"reason": str(code)})
-        self._connections += 1
-        if self._subscriptions:
-            mqtt.subscribe(self._subscriptions)
-        self.up = True
+        self._connections, self.up = self._connections + 1, True
+        mqtt.subscribe(self._subscriptions)
         self._put(Up(flags.session_present))
 
     def _on_disconnect(self, _: paho.Client, __: Any, ___: Any, code: ReasonCode, ____: Any) -> None:

@@ -1,8 +1,10 @@
-"""Logs: one JSON line per event on standard error."""
+"""The log: one JSON line per event on standard error."""
 
 import logging
 
 from pythonjsonlogger.json import JsonFormatter
+
+log = logging.getLogger("facebridge")
 
 
 def setup(level: str) -> None:

@@ -19,6 +19,7 @@ resent = Counter("facebridge_resent", "Copies sent again, by reason", (*_CAMERA,
 stored = Counter("facebridge_stored", "Objects put, or receipts for them seen", _CAMERA)
 absorbed = Counter("facebridge_absorbed", "Deliveries of what was already stored", _CAMERA)
 quarantined = Counter("facebridge_quarantined", "Messages put into quarantine, or receipts saying so", _CAMERA)
+outcomes = {"stored": stored, "absorbed": absorbed, "quarantined": quarantined}
 waiting = Gauge("facebridge_waiting", "Captures without a receipt", _CAMERA)
 oldest_waiting = Gauge("facebridge_oldest_waiting_seconds", "Age of the oldest capture without a receipt", _CAMERA)
 receipt_seconds = Histogram("facebridge_receipt_seconds", "From a copy to its receipt", _CAMERA, buckets=_SECONDS)

@@ -5,7 +5,9 @@ import sys
 from typing import Literal, Self
 
 from pydantic import DirectoryPath, Field, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings
+
+import bus.log
 
 
 def masked(value: object) -> str:
@@ -14,10 +16,8 @@ def masked(value: object) -> str:
     return re.sub(r"://.*@", "://***@", re.sub(r"\?.*", "?***", text)) if "://" in text else text
 
 
-class Settings(BaseSettings):
+class Settings(BaseSettings, frozen=True, env_ignore_empty=True, hide_input_in_errors=True):
     """What every client needs: its broker, its certificates, its log and its metrics."""
-
-    model_config = SettingsConfigDict(frozen=True, env_ignore_empty=True, hide_input_in_errors=True)
 
     broker_host: str = Field("localhost", pattern=r"^([\w-]{1,63}(\.[\w-]{1,63})*|[0-9A-Fa-f]*:[0-9A-Fa-f:.]+)$")
     broker_port: int = Field(1883, ge=1, le=65535)
@@ -28,12 +28,14 @@ class Settings(BaseSettings):
 
     @classmethod
     def load(cls) -> Self:
-        """The settings of this process; a wrong one ends it with one line that names the variable."""
+        """The settings of this process, its log set up; a wrong one ends it with one line that names the variable."""
         try:
-            return cls()
+            settings = cls()
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
             sys.exit(f"{str(first['loc'][0]).upper()}: {first['msg']}")
+        bus.log.setup(settings.log_level)
+        return settings
 
     def said(self) -> dict[str, str]:
         """Every effective value, for the log; passwords in URLs are masked."""

@@ -11,9 +11,7 @@ from bus.message import ContractError
 _NAME = "[a-z0-9][a-z0-9-]{0,62}"
 Name = Annotated[str, Field(pattern=f"^{_NAME}$")]
 
-CAPTURES = "face-detector"
-RECEIPTS = "stored"
-STATUS = "status"
+CAPTURES, RECEIPTS, STATUS = "face-detector", "stored", "status"
 LINK = "$SYS/broker/connection"  # mosquitto's own: 1 or 0 below <connection>/state
 
 
@@ -39,9 +37,8 @@ def parse(text: str, root: str) -> tuple[str, str]:
 
 def face_key(edge: str, camera: str, captured_at: datetime, seq: int) -> str:
     """The object key of a capture: it follows from the capture alone."""
-    checked(edge, "edge"), checked(camera, "camera")
     at = captured_at.astimezone(UTC)
-    return f"faces/{edge}/{camera}/{at:%Y/%m/%d/%H%M%S}{at.microsecond // 1000:03d}Z-{seq:09d}.png"
+    return f"{topic('faces', edge, camera)}/{at:%Y/%m/%d/%H%M%S}{at.microsecond // 1000:03d}Z-{seq:09d}.png"
 
 
 def quarantine_key(text: str, sha256: str, at: datetime) -> str:

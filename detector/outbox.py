@@ -3,7 +3,6 @@
 import fcntl
 import hashlib
 import json
-import logging
 import shutil
 import sqlite3
 import threading
@@ -17,11 +16,9 @@ from typing import Any, Literal
 from pydantic import ValidationError
 
 from bus import metrics
-from bus.capture import Capture
+from bus.capture import Capture, Receipt
+from bus.log import log
 from bus.message import ContractError
-from bus.receipt import Receipt
-
-log = logging.getLogger(__name__)
 
 Policy = Literal["drop-oldest", "drop-newest"]
 
@@ -36,7 +33,7 @@ CREATE TABLE IF NOT EXISTS captures (seq INTEGER PRIMARY KEY, sha256 TEXT, facts
 CREATE INDEX IF NOT EXISTS waiting ON captures (seq, size) WHERE png IS NOT NULL;
 CREATE TABLE IF NOT EXISTS gaps (first INTEGER PRIMARY KEY, last INTEGER, reason TEXT);
 """
-_WAITING = "SELECT seq, facts, png FROM captures WHERE png IS NOT NULL AND seq"
+_WAITING = "SELECT seq, size, facts, png FROM captures WHERE png IS NOT NULL AND seq"
 
 
 class OutboxError(Exception):
@@ -47,27 +44,22 @@ class Outbox:
     """Captures on their way, oldest first, in the file `path`; safe for several threads of one process.
 
     `captures` holds a row per capture, its `png` until the receipt, its hash for a while after; `gaps` the runs of seqs
-    that will never be in the bucket. `max_bytes` bounds the pictures; `full` says what goes when they reach it.
+    that will never be in the bucket. `budget` bounds the pictures, in bytes; `full` says what goes when they reach it.
     """
 
-    def __init__(
-        self, path: Path, edge: str, camera: str, max_bytes: int = 10**9, full: Policy = "drop-oldest"
-    ) -> None:
-        self.edge, self.camera = edge, camera
-        self._path, self._max_bytes, self._full = path, max_bytes, full
+    def __init__(self, path: Path, edge: str, camera: str, budget: int = 10**9, full: Policy = "drop-oldest") -> None:
+        self.edge, self.camera = names = edge, camera
+        self._path, self._budget, self._full = path, budget, full
         self._mutex, self._taken = threading.RLock(), 0
         with ExitStack() as undo:
             try:
                 path.parent.mkdir(parents=True, exist_ok=True)
-                lock = undo.enter_context(Path(f"{path}.lock").open("a"))
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(undo.enter_context(Path(f"{path}.lock").open("a")), fcntl.LOCK_EX | fcntl.LOCK_NB)
                 db = sqlite3.connect(path, timeout=5, isolation_level=None, check_same_thread=False)
                 self._db = undo.enter_context(closing(db))
                 db.executescript(_SCHEMA)
-                new = "INSERT INTO outbox SELECT ?, ?, 0, 0 WHERE NOT EXISTS (SELECT * FROM outbox)"
-                db.execute(new, (edge, camera))
-                owner = db.execute("SELECT edge, camera FROM outbox").fetchone()
-                if owner != (edge, camera):
+                db.execute("INSERT INTO outbox SELECT ?, ?, 0, 0 WHERE NOT EXISTS (SELECT * FROM outbox)", names)
+                if (owner := db.execute("SELECT edge, camera FROM outbox").fetchone()) != names:
                     raise OutboxError(f"OUTBOX: {path} belongs to {'/'.join(owner)}: set EDGE and CAMERA so")
                 db.execute("UPDATE outbox SET life = life + 1")
                 self.life, self.last_seq = db.execute("SELECT life, last_seq FROM outbox").fetchone()
@@ -86,15 +78,10 @@ class Outbox:
 
     @contextmanager
     def _transaction(self, sync: Literal["FULL", "NORMAL"] = "FULL") -> Iterator[sqlite3.Connection]:
-        with self._mutex:
+        with self._mutex, self._db:  # which commits, or rolls back
             self._db.execute(f"PRAGMA synchronous={sync}")
             self._db.execute("BEGIN IMMEDIATE")
-            try:
-                yield self._db
-                self._db.execute("COMMIT")
-            finally:
-                if self._db.in_transaction:
-                    self._db.execute("ROLLBACK")
+            yield self._db
 
     def add(self, png: bytes, **facts: Any) -> Capture | None:
         """Commit a capture under the next seq: it is safe when this returns it.
@@ -111,7 +98,7 @@ class Outbox:
                 row = (seq, sha256, json.dumps(capture.facts()), len(png), png)
                 db.execute("INSERT INTO captures VALUES (?, ?, ?, ?, ?)", row)
                 db.execute("UPDATE outbox SET last_seq = ?", (seq,))
-                victims = self._victims(seq, self.waiting_bytes + len(png) - self._max_bytes)
+                victims = self._victims(seq, self.waiting_bytes + len(png) - self._budget)
                 for victim in victims:
                     self._gap(victim, FULL)
         except (ValidationError, OSError, sqlite3.Error) as error:
@@ -180,11 +167,9 @@ class Outbox:
         victims: dict[int, int] = {}
         for victim, size in self._db.execute(query, (self._taken if self._full == "drop-oldest" else seq - 1, seq)):
             if over <= 0:
-                return victims
-            if victim == seq:
-                return {seq: size}
+                break
             victims[victim], over = size, over - size
-        return victims
+        return {seq: victims[seq]} if seq in victims else victims
 
     def _gap(self, seq: int, reason: str) -> None:
         """Write down, in the transaction under way, that `seq` will not be in the bucket, and why."""
@@ -193,13 +178,12 @@ class Outbox:
         if not longer.rowcount:
             self._db.execute("INSERT INTO gaps VALUES (?, ?, ?)", (seq, seq, reason))
 
-    def _load(self, seq: int, facts: str, png: bytes) -> Capture | None:
+    def _load(self, seq: int, size: int, facts: str, png: bytes) -> Capture | None:
         """The capture of a row; a row that the disk has spoilt is given up, counted and logged."""
         try:
             return Capture.of(self.edge, self.camera, json.loads(facts), png)
         except ValueError:
-            with self._transaction() as db:
-                size = db.execute("SELECT size FROM captures WHERE seq = ?", (seq,)).fetchone()[0]
+            with self._transaction():
                 self._gap(seq, SPOILT)
             self._count(-1, -size)
             self._dropped(seq, SPOILT)

@@ -3,21 +3,17 @@
 Loss recovery follows QUIC (RFC 9002): transmissions are numbered, numbers are never reused, receipts echo them.
 """
 
-import logging
 import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from bus import metrics
-from bus.capture import Capture
+from bus.capture import Capture, Receipt
+from bus.log import log
 from bus.message import ContractError, Down, Event, Message, Up
-from bus.receipt import Receipt
 from bus.topics import LINK
 from detector.outbox import Outbox
 
-log = logging.getLogger(__name__)
-
-WINDOW = 64  # captures on their way without a receipt
 REORDER = 24  # transmissions by which one may be overtaken before it counts as lost
 PATIENCE = 2.0  # s: no copy counts as lost sooner
 PROBE_MAX = 300.0  # s: the longest wait for a probe, or for a copy to count as lost
@@ -42,10 +38,11 @@ class Flight:
 class Publisher:
     """Moves captures from the outbox to the broker and out of the outbox when their receipts come home.
 
-    All times are seconds of one monotonic clock that the caller reads.
+    At most `window` captures are on their way without a receipt. All times are seconds of one monotonic clock that the
+    caller reads.
     """
 
-    def __init__(self, outbox: Outbox, window: int = WINDOW) -> None:
+    def __init__(self, outbox: Outbox, window: int) -> None:
         self._outbox, self._window = outbox, window
         self._names = (outbox.edge, outbox.camera)
         self._flights: dict[int, Flight] = {}  # in the order of seq
@@ -111,7 +108,7 @@ class Publisher:
         except sqlite3.Error as error:
             return log.error("receipt not written", extra={"seq": receipt.seq, "reason": str(error)})
         if settled:
-            (metrics.stored if receipt.status == "stored" else metrics.quarantined).labels(*self._names).inc()
+            metrics.outcomes[receipt.status].labels(*self._names).inc()
         if settled and flight:
             del self._flights[receipt.seq]
             if receipt.tx in flight.copies:
@@ -147,8 +144,6 @@ class Publisher:
             if why and now - flight.sent_at > wait:
                 flight.losses, flight.resend = flight.losses + 1, flight.resend or why
         oldest = next((flight for flight in self._flights.values() if flight.tx in flight.copies), None)
-        if not self.link or not oldest:
-            return
         wait = max(self._smoothed + 4 * self._variance, PATIENCE) * 2.0 ** min(self._silence, 16)
-        if now > max(self._heard_at, oldest.sent_at) + min(wait, PROBE_MAX):
+        if self.link and oldest and now > max(self._heard_at, oldest.sent_at) + min(wait, PROBE_MAX):
             self._silence, oldest.resend = self._silence + 1, oldest.resend or "probe"

@@ -1,20 +1,16 @@
 """Run the logger: python -m logger. One line for each capture, receipt and change of the link."""
 
-import logging
 import time
 from contextlib import closing
 from datetime import UTC, datetime
 
-import bus.log
 from bus import metrics
-from bus.capture import Capture
+from bus.capture import Capture, Receipt
 from bus.client import Client, stopping
+from bus.log import log
 from bus.message import ContractError, Message
-from bus.receipt import Receipt
 from bus.settings import Settings
 from bus.topics import CAPTURES, LINK, RECEIPTS
-
-log = logging.getLogger("logger")
 
 REMEMBERED = 100_000  # captures without a receipt, beyond which the oldest are forgotten
 
@@ -57,8 +53,7 @@ class Journal:
         if not captured_at:
             return
         self.counts[receipt.status] += 1
-        metric = metrics.stored if receipt.status == "stored" else metrics.quarantined
-        metric.labels(receipt.edge, receipt.camera).inc()
+        metrics.outcomes[receipt.status].labels(receipt.edge, receipt.camera).inc()
         ms = round((receipt.stored_at - captured_at).total_seconds() * 1000)
         log.info(receipt.status, extra={"camera": receipt.camera, "seq": receipt.seq, "ms": ms, "key": receipt.key})
 
@@ -86,6 +81,4 @@ def main(settings: Settings) -> None:
 
 
 if __name__ == "__main__":
-    chosen = Settings.load()
-    bus.log.setup(chosen.log_level)
-    main(chosen)
+    main(Settings.load())

@@ -6,15 +6,13 @@ from contextlib import closing, suppress
 
 from botocore.exceptions import BotoCoreError
 
-import bus.log
 from bus import metrics
 from bus.client import Client, stopping
+from bus.log import log
 from bus.topics import CAPTURES
 from processor.intake import Intake
 from processor.settings import Settings
 from processor.store import StoppedError, Store
-
-log = logging.getLogger("processor")
 
 
 def main(settings: Settings) -> None:
@@ -25,23 +23,16 @@ def main(settings: Settings) -> None:
     except (BotoCoreError, ValueError) as error:
         sys.exit(f"S3_ENDPOINT_URL, S3_REGION or AWS_*: {error}")
     topic = f"$share/{settings.group}/{CAPTURES}/#" if settings.group else f"{CAPTURES}/#"
-    # The store may be away for hours: TCP tells whether the broker lives, and the broker holds what we do not read.
-    # A member of a group leaves nothing behind: its share would wait for it, though others could take it.
-    hold = 0 if settings.group else 3600
-    with closing(Client(settings, settings.client_id, [topic], 1, 0, hold)) as client:
+    # The store may be away for hours; the broker holds what we do not read.
+    with closing(Client(settings, settings.client_id, [topic], slow=True)) as client:
         metrics.serve(settings, lambda: store.ask() or ("" if client.up else "no broker"))
-        intake = Intake(client, store, settings.upload_threads, stop)
         log.info("starting", extra=settings.said())
         with suppress(StoppedError):
             store.check()
             log.info("ready", extra={"bucket": settings.bucket})
-            intake.run()
-    if intake.error:
-        raise intake.error
+            Intake(client, store, settings.upload_threads, stop).run()
 
 
 if __name__ == "__main__":
-    chosen = Settings.load()
-    bus.log.setup(chosen.log_level)
     logging.getLogger("botocore").setLevel(logging.WARNING)
-    main(chosen)
+    main(Settings.load())

@@ -2,7 +2,6 @@
 
 import base64
 import hashlib
-import logging
 import threading
 import time
 from collections.abc import Callable
@@ -12,18 +11,16 @@ from typing import Any, TypeVar
 from urllib.parse import quote, urlencode
 
 import boto3
+import tenacity
 from botocore.client import Config
 from botocore.exceptions import BotoCoreError, ClientError, ConnectionError, HTTPClientError, IncompleteReadError
-from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_when_event_set
-from tenacity.nap import sleep_using_event
-from tenacity.wait import wait_exponential_jitter
 
 from bus.capture import Capture
+from bus.log import log
 from bus.message import Message
 from bus.topics import quarantine_key
 from processor.settings import Settings
 
-log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 NO, AWAY = "store says no", "store not there"
@@ -68,10 +65,10 @@ class Store:
         """Make a client anew: credentials that were mended since are found only so."""
         endpoint, region = self._settings.s3_endpoint_url, self._settings.s3_region
         limits = Config(connect_timeout=5, read_timeout=30, max_pool_connections=self._settings.upload_threads)
+        # It is we who retry, and say so.
         once = Config(retries={"total_max_attempts": 1}, s3={"addressing_style": "path"} if endpoint else {})
-        config = limits.merge(once)  # it is we who retry, and say so
         self._connected_at = time.monotonic()
-        self._s3: Any = boto3.session.Session().client("s3", endpoint_url=endpoint, region_name=region, config=config)
+        self._s3: Any = boto3.session.Session().client("s3", region, endpoint_url=endpoint, config=limits.merge(once))
 
     def check(self) -> None:
         """Wait until the bucket is there and ours; make it if CREATE_BUCKET says so."""
@@ -109,10 +106,9 @@ class Store:
         return key
 
     def _put(self, key: str, body: bytes, kind: str, metadata: dict[str, str]) -> bool:
-        digest, place = hashlib.sha256(body).digest(), {"Bucket": self._bucket, "Key": key}
-        checksum = base64.b64encode(digest).decode()
+        checksum, new = base64.b64encode(hashlib.sha256(body).digest()).decode(), True
         content = {"Body": body, "ContentType": kind, "Metadata": metadata, "ChecksumSHA256": checksum}
-        new = True
+        place = {"Bucket": self._bucket, "Key": key}
         try:
             if self._s3.put_object(**place, **content, IfNoneMatch="*").get("ChecksumSHA256") == checksum:
                 return True
@@ -121,25 +117,25 @@ class Store:
                 raise
             new = False
         # Whoever says 200 without the checksum may be no store at all: what counts is what is there.
-        there = self._s3.get_object(**place)["Body"].read()
-        if hashlib.sha256(there).digest() == digest:
+        if self._s3.get_object(**place)["Body"].read() == body:
             return new
-        raise HollowError() if new else UnlikeError(key)
+        raise HollowError() if new else UnlikeError("key: holds other bytes already")
 
     def _patiently(self, call: Callable[[], T]) -> T:
-        stop, wait = stop_when_event_set(self._stop), wait_exponential_jitter(initial=0.2, max=10, jitter=1)
-        retry, sleep = retry_if_exception_type((ClientError, BotoCoreError)), sleep_using_event(self._stop)
-        patience = Retrying(sleep, stop, wait, retry, before_sleep=self._complain, retry_error_cls=StoppedError)  # type: ignore[arg-type]
-        result = patience(call)
+        stop, sleep = tenacity.stop_when_event_set(self._stop), tenacity.sleep_using_event(self._stop)
+        wait = tenacity.wait_exponential_jitter(initial=0.2, max=10, jitter=1)
+        retry = tenacity.retry_if_exception_type((ClientError, BotoCoreError))
+        trying = tenacity.Retrying(sleep, stop, wait, retry, before_sleep=self._complain, retry_error_cls=StoppedError)  # type: ignore[arg-type]
+        result = trying(call)
         self.trouble = ""
         return result
 
-    def _complain(self, state: RetryCallState) -> None:
+    def _complain(self, state: tenacity.RetryCallState) -> None:
         error = state.outcome.exception() if state.outcome else None
         kind = _kind(error)
         self.trouble = f"{kind}: {error}"
         facts = {"bucket": self._bucket, "reason": str(error), "try": state.attempt_number}
-        log.log(logging.ERROR if kind == NO else logging.WARNING, kind, extra=facts)
+        (log.error if kind == NO else log.warning)(kind, extra=facts)
         # A client is too dear for every try of each thread.
         if kind == NO and time.monotonic() > self._connected_at + 10:
             with suppress(BotoCoreError, ValueError):

@@ -14,9 +14,8 @@ from urllib.parse import parse_qsl
 
 import pytest
 
-from bus.capture import Capture
+from bus.capture import Capture, Receipt
 from bus.message import Message
-from bus.receipt import Receipt
 from local.link import Link
 from local.stack import BUCKET, Stack, StackError
 from tests.integration.peer import Peer, until

@@ -9,9 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bus.capture import MAX_PNG, Capture
+from bus.capture import MAX_PNG, Capture, Receipt
 from bus.message import ContractError, Message
-from bus.receipt import Receipt
 from tests.unit.pictures import png
 
 names = st.from_regex(r"[a-z0-9][a-z0-9-]{0,62}", fullmatch=True)

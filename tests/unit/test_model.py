@@ -103,7 +103,6 @@ class World(RuleBasedStateMachine):
             self.heal()
         finally:
             self.outbox.close()
-            self.intake._pool.shutdown()
             shutil.rmtree(self.folder)
 
     def step(self, event: Any = None) -> None:

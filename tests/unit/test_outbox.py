@@ -16,8 +16,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from bus.capture import Capture
-from bus.receipt import Receipt
+from bus.capture import Capture, Receipt
 from detector.outbox import FULL, QUARANTINED, RESERVE, SPOILT, Outbox, OutboxError
 from tests.unit.pictures import png
 
