@@ -22,6 +22,7 @@ quarantined = Counter("facebridge_quarantined", "Messages put into quarantine, o
 outcomes = {"stored": stored, "absorbed": absorbed, "quarantined": quarantined}
 waiting = Gauge("facebridge_waiting", "Captures without a receipt", _CAMERA)
 oldest_waiting = Gauge("facebridge_oldest_waiting_seconds", "Age of the oldest capture without a receipt", _CAMERA)
+frames = Counter("facebridge_frames", "Frames looked at", _CAMERA)
 receipt_seconds = Histogram("facebridge_receipt_seconds", "From a copy to its receipt", _CAMERA, buckets=_SECONDS)
 detect_seconds = Histogram("facebridge_detect_seconds", "Finding the faces of one frame", _CAMERA, buckets=_SECONDS)
 camera_up = Gauge("facebridge_camera_up", "1 while the camera gives fresh frames", _CAMERA)

@@ -1,21 +1,19 @@
 """Run the detector: python -m detector."""
 
 import logging
-import sys
 import time
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from itertools import takewhile
 
-import bus.log
 from bus import metrics
 from bus.client import Client, stopping
 from bus.topics import LINK, RECEIPTS, topic
-from detector.camera import SourceError, frames
+from detector.camera import frames
 from detector.courier import carry
-from detector.faces import Faces, ModelError, model_path, png
-from detector.outbox import Outbox, OutboxError
+from detector.faces import Faces, model_path, png
+from detector.outbox import Outbox
 from detector.publisher import Publisher
 from detector.settings import Settings
 from detector.status import Status
@@ -56,6 +54,7 @@ def main(settings: Settings) -> None:
                     if frame:
                         with metrics.detect_seconds.labels(*names).time():
                             faces = find(frame.picture)
+                        metrics.frames.labels(*names).inc()
                         seen_at = time.monotonic()
                         visits.strict(outbox.waiting_bytes > settings.outbox_strict * settings.outbox_max_bytes)
                     keep(visits.see(frame, faces) if frame else visits.end())
@@ -70,9 +69,4 @@ def main(settings: Settings) -> None:
 
 
 if __name__ == "__main__":
-    chosen = Settings.load()
-    bus.log.setup(chosen.log_level)
-    try:
-        main(chosen)
-    except (SourceError, ModelError, OutboxError) as error:
-        sys.exit(str(error))
+    main(Settings.load())

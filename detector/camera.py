@@ -28,8 +28,8 @@ PICTURES = {".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 PAUSE = 4.0  # s: the longest between two tries
 
 
-class SourceError(Exception):
-    """The source gives no frames; the text names it and says what to do."""
+class SourceError(SystemExit):
+    """The source gives no frames, which ends the process; the text names it and says what to do."""
 
 
 @dataclass(frozen=True, slots=True)

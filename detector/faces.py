@@ -15,8 +15,8 @@ _MODEL = ("face_detection_yunet_2023mar.onnx", "8f2383e4dd3cfbb4553ea8718107fc04
 CROP_MAX = 1600  # pixels; without any compression still below the contract's limit
 
 
-class ModelError(Exception):
-    """The model file is missing or is not the one it should be; the text says what to do."""
+class ModelError(SystemExit):
+    """The model file is missing or is not the one it should be, which ends the process; the text says what to do."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,8 +36,8 @@ CREATE TABLE IF NOT EXISTS gaps (first INTEGER PRIMARY KEY, last INTEGER, reason
 _WAITING = "SELECT seq, size, facts, png FROM captures WHERE png IS NOT NULL AND seq"
 
 
-class OutboxError(Exception):
-    """The outbox cannot be used; the text says why and what to do."""
+class OutboxError(SystemExit):
+    """The outbox cannot be used, which ends the process; the text says why and what to do."""
 
 
 class Outbox:

@@ -58,7 +58,7 @@ class Publisher:
         match event:
             case Up(session_present):
                 self._up = True
-                self._news(now)
+                self._heard_at, self._silence = now, 0
                 for flight in self._flights.values() if not session_present else ():
                     flight.resend = "session"
             case Down():
@@ -66,7 +66,7 @@ class Publisher:
             case Message(topic, payload) if topic.startswith(LINK):
                 self.link = payload == b"1"
                 metrics.link_up.set(self.link)
-                self._news(now)
+                self._heard_at, self._silence = now, 0
             case Message():
                 self._receipt(event, now)
         if not self._up:
@@ -95,7 +95,7 @@ class Publisher:
             receipt = Receipt.from_message(message)
         except ContractError as error:
             return log.warning("bad receipt", extra={"camera": self._names[1], "reason": str(error)})
-        self._news(now)
+        self._heard_at, self._silence = now, 0
         if receipt.tx <= self._tx:
             # A probe leaves after a silence, so what has not come home before it is late however few came between.
             late = receipt.tx if receipt.tx in self._probe_txs else receipt.tx - REORDER
@@ -131,9 +131,6 @@ class Publisher:
             self._smoothed += (took - self._smoothed) / 8
         else:
             self._smoothed, self._variance = took, took / 2
-
-    def _news(self, now: float) -> None:
-        self._heard_at, self._silence = now, 0
 
     def _expire(self, now: float) -> None:
         """Mark what must be sent again: overtaken or refused copies, after a silence on a working link the oldest."""

@@ -120,9 +120,7 @@ class Visits:
                 name = f"{frame.at:%Y%m%dT%H%M%S}{frame.at.microsecond // 1000:03d}-{number + 1}"
                 visit = Visit(name, face, frame.t, frame.t + FIRST, frame.t + self._repeat)
                 self._visits.append(visit)
-            good = quality(frame.picture, face)
-            if not visit.best or good > visit.best.quality:
-                visit.best = self._shot(frame, face, good)
+            self._score(visit, frame, face)
             over = frame.t >= visit.until
             yield from self._due(visit, frame.t, over)
             if over:
@@ -137,11 +135,12 @@ class Visits:
         for visit in over:
             yield from self._due(visit, before, True, final=True)
 
-    def _shot(self, frame: Frame, face: Face, good: float) -> Shot:
-        picture = frame.picture if self._settings.save_frame else crop(frame.picture, face.box, self._settings.margin)
-        size = (frame.picture.shape[1], frame.picture.shape[0])
-        facts = {"captured_at": frame.at, "box": face.box, "frame": size, "score": face.score, "quality": good}
-        return Shot(picture.copy(), good, facts)
+    def _score(self, visit: Visit, frame: Frame, face: Face) -> None:
+        picture, good = frame.picture, quality(frame.picture, face)
+        if not visit.best or good > visit.best.quality:
+            part = picture if self._settings.save_frame else crop(picture, face.box, self._settings.margin)
+            facts = {"captured_at": frame.at, "box": face.box, "score": face.score, "quality": good}
+            visit.best = Shot(part.copy(), good, facts | {"frame": picture.shape[1::-1], "visit": visit.name})
 
     def _due(self, visit: Visit, t: float, over: bool, **more: Any) -> Iterator[Shot]:
         """The best shot, if it is time for it and it is better enough; one place is kept for the end."""
@@ -150,4 +149,4 @@ class Visits:
         if best and room and ripe and best.quality >= visit.sent * (LAST if over else BETTER):
             visit.shot, visit.counted = visit.shot + 1, visit.counted + 1
             visit.sent, visit.due = best.quality, t + AGAIN
-            yield Shot(best.picture, best.quality, best.facts | {"visit": visit.name, "shot": visit.shot, **more})
+            yield Shot(best.picture, best.quality, best.facts | {"shot": visit.shot, **more})
