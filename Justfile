@@ -119,6 +119,11 @@ default:
 @chaos *ARGS:
     {{ with_mosquitto }} exec python -m tests.chaos "$@"
 
+# Measure a client and hold it against its targets: bench detector
+[group('develop')]
+@bench WHAT *ARGS:
+    what=$1; shift; exec python -m "tests.bench.$what" "$@"
+
 # Run the detector's tests with OpenCV 5 in place of 4
 [group('develop')]
 @test-opencv5:

@@ -1,6 +1,7 @@
 """The sample clip: what its truth says is in the pictures."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 from cv2.typing import MatLike
 
 from detector.faces import Faces, model_path
-from local.sample import SCENE, Clip, Scene, make
+from local.sample import SCENE, SCENES, Clip, Scene, make, varied
 
 
 @pytest.fixture(scope="module")
@@ -54,3 +55,25 @@ def test_a_clip_that_is_there_is_not_made_again(tmp_path: Path) -> None:
     short = Scene(SCENE.visits[:1], seconds=0.2)
     before = make(tmp_path, 3, short).video.stat().st_mtime_ns
     assert make(tmp_path, 3, short).video.stat().st_mtime_ns == before
+
+
+def test_a_seed_varies_a_scene_the_same_way_each_time() -> None:
+    for scene in SCENES.values():
+        assert varied(scene, 1) == varied(scene, 1) != varied(scene, 2)
+        assert len(varied(scene, 1).visits) == len(scene.visits)
+
+
+def test_whoever_comes_in_a_scene_is_over_before_its_end() -> None:
+    for name, scene in SCENES.items():
+        for seed in range(20):
+            ends = [visit.start + visit.seconds for visit in varied(scene, seed).visits]
+            assert max(ends, default=0) < scene.seconds, (name, seed)
+            assert min((visit.start for visit in varied(scene, seed).visits), default=0) >= 0
+
+
+def test_nobody_is_seen_behind_the_nearer_one(tmp_path: Path) -> None:
+    truth = json.loads(make(tmp_path, 1, replace(SCENES["behind"], width=320, height=240, fps=5)).truth.read_text())
+    nearer, passing, gone = ([sight[-1] for sight in visit["frames"]] for visit in truth["visits"])
+    assert min(nearer[10:-15]) > 0.9
+    assert min(passing[3:-3]) < 0.1 < passing[-5]
+    assert gone[-1] < 0.1 < max(gone)
