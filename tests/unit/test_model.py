@@ -114,7 +114,7 @@ class World(RuleBasedStateMachine):
     @rule(count=st.integers(1, 5))
     def capture(self, count: int) -> None:
         for _ in range(count):
-            capture = add(self.outbox)
+            capture = add(self.outbox, self.outbox.last_seq + 1)  # no two are alike
             assert capture
             self.committed[capture.seq] = capture
         self.sync()
