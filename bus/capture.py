@@ -19,7 +19,8 @@ _SIGNATURE, _IEND = b"\x89PNG\r\n\x1a\n", b"\0\0\0\0IEND\xaeB`\x82"
 Seq = Annotated[int, Field(ge=1, le=999_999_999)]
 Tx = Annotated[int, Field(ge=0, lt=2**63)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-Instant = Annotated[AwareDatetime, AfterValidator(lambda at: datetime.fromisoformat(instant(at)))]
+_Sane = Field(ge=datetime(1970, 1, 1, tzinfo=UTC), lt=datetime(9999, 1, 1, tzinfo=UTC))  # UTC ends near there
+Instant = Annotated[AwareDatetime, _Sane, AfterValidator(lambda at: datetime.fromisoformat(instant(at)))]
 _Round, _Digits = AfterValidator(lambda share: round(share, 4)), PlainSerializer("{:.4f}".format)
 Share = Annotated[float, Field(ge=0, le=1), _Round, _Digits]
 Pixels = Annotated[int, Field(ge=0, le=65535)]
@@ -79,10 +80,10 @@ class Capture:
         return {name: str(fact) for name, fact in facts.items()}
 
     @classmethod
-    def of(cls, edge: str, camera: str, facts: Mapping[str, str], png: bytes) -> Self:
+    def of(cls, edge: str, camera: str, facts: Mapping[str, str], png: bytes) -> "Capture":
         """The capture with these facts; raises ContractError that names the field, also for an unusual spelling."""
         try:
-            capture = cls(**{**facts, "edge": edge, "camera": camera, "png": png})  # type: ignore[arg-type]
+            capture = _CAPTURE.validate_python({**facts, "edge": edge, "camera": camera, "png": png})
         except ValidationError as error:
             raise ContractError.of(error) from None
         if unusual := [name for name, text in capture.facts().items() if facts.get(name, text) != text]:
@@ -95,7 +96,7 @@ class Capture:
         return Message(topic(CAPTURES, self.edge, self.camera), self.png, "image/png", facts)
 
     @classmethod
-    def from_message(cls, message: Message) -> tuple[Self, int]:
+    def from_message(cls, message: Message) -> tuple["Capture", int]:
         """The capture and its transmission number; raises ContractError that names the field."""
         edge, camera = parse(message.topic, CAPTURES)
         if message.content_type != "image/png":

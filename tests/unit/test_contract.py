@@ -97,6 +97,8 @@ def test_a_bad_fact_is_named(field: str, text: str | None) -> None:
         ({"captured_at": "2026-01-02T03:04:05.678+01:00"}, "captured_at"),
         ({"captured_at": "1767323045"}, "captured_at"),
         ({"captured_at": "2026-01-02T03:04:05.678"}, "captured_at"),
+        ({"captured_at": "0001-01-01T00:00:00.000+01:00"}, "captured_at"),
+        ({"captured_at": "9999-12-31T23:59:59.000-01:00"}, "captured_at"),
         ({"sha256": "0" * 64}, "sha256"),
         ({"score": "1.0001"}, "score"),
         ({"score": "0.9"}, "score"),
@@ -109,6 +111,11 @@ def test_a_bad_fact_is_named(field: str, text: str | None) -> None:
 def test_a_wrong_value_is_named(changes: dict[str, str | None], field: str) -> None:
     with pytest.raises(ContractError, match=f"^{field}: "):
         Capture.from_message(message(**changes))
+
+
+@pytest.mark.parametrize("name", ["__dataclass_self__", "self", "cls", "", "png", "a b"])
+def test_a_fact_that_nobody_knows_is_ignored(name: str) -> None:
+    assert Capture.from_message(message(**{name: "x"})) == Capture.from_message(message())
 
 
 def test_a_fact_given_twice_is_refused() -> None:
@@ -193,6 +200,7 @@ def test_a_receipt_that_is_none_is_refused(payload: bytes) -> None:
         ("key", ""),
         ("tx", -1),
         ("tx", 2**70),
+        ("stored_at", "0001-01-01T00:00:00.000+01:00"),
     ],
 )
 def test_a_bad_field_of_a_receipt_is_named(field: str, value: object) -> None:
