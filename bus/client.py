@@ -110,7 +110,7 @@ class Client:
         self.up = False
         if not self._stopped:
             log.warning("broker connection lost", extra={"reason": str(code)})
-        self._put(Down(str(code)))
+        self._put(Down())
 
     def _on_message(self, _: paho.Client, __: Any, got: paho.MQTTMessage) -> None:
         delivery = (self._connections, got.mid, got.qos)

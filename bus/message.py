@@ -41,7 +41,5 @@ class Up:
 class Down:
     """The connection has ended; it is being made again."""
 
-    reason: str
-
 
 Event = Up | Down | Message

@@ -1,14 +1,13 @@
 """Run the detector: python -m detector."""
 
-import logging
 import time
-from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from itertools import takewhile
+from itertools import chain, takewhile
 
 from bus import metrics
 from bus.client import Client, stopping
+from bus.log import log
 from bus.topics import LINK, RECEIPTS, topic
 from detector.camera import frames
 from detector.courier import carry
@@ -17,9 +16,8 @@ from detector.outbox import Outbox
 from detector.publisher import Publisher
 from detector.settings import Settings
 from detector.status import Status
-from detector.visits import Shot, Visits
+from detector.visits import Visits
 
-log = logging.getLogger("detector")
 STALE = 30.0  # s without a frame after which the detector is not ready
 
 
@@ -36,11 +34,6 @@ def main(settings: Settings) -> None:
     def missing() -> str:
         return "no fresh frame" if time.monotonic() - seen_at > STALE else "" if client.up else "no broker"
 
-    def keep(shots: Iterable[Shot]) -> None:
-        for shot in shots:
-            if outbox.add(png(shot.picture), **shot.facts):
-                client.wake()
-
     client = Client(settings, f"detector-{settings.camera}", topics, will=status.will())
     with closing(outbox), closing(client):
         metrics.serve(settings, missing)
@@ -48,7 +41,7 @@ def main(settings: Settings) -> None:
             sending = pool.submit(carry, client, Publisher(outbox, settings.window), int(settings.qos), stop)
             log.info("ready", extra=settings.said())
             try:
-                for frame in takewhile(lambda _: not stop.is_set(), frames(settings, stop)):
+                for frame in chain(takewhile(lambda _: not stop.is_set(), frames(settings, stop)), [None]):
                     if news := status.note(frame is not None):
                         client.publish(news, 0)
                     if frame:
@@ -57,8 +50,9 @@ def main(settings: Settings) -> None:
                         metrics.frames.labels(*names).inc()
                         seen_at = time.monotonic()
                         visits.strict(outbox.waiting_bytes > settings.outbox_strict * settings.outbox_max_bytes)
-                    keep(visits.see(frame, faces) if frame else visits.end())
-                keep(visits.end())
+                    for shot in visits.see(frame, faces) if frame else visits.end():
+                        if outbox.add(png(shot.picture), **shot.facts):
+                            client.wake()
                 facts = {"camera": settings.camera, "captured": outbox.last_seq}
                 log.info("stopping" if stop.is_set() else "source ended", extra=facts)
                 while outbox.waiting and not stop.wait(0.1):

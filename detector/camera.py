@@ -1,7 +1,6 @@
 """Where frames come from: a camera, a stream, a video file, a folder of pictures."""
 
 import itertools
-import logging
 import os
 import threading
 import time
@@ -19,10 +18,9 @@ import cv2
 import numpy as np
 from cv2.typing import MatLike
 
+from bus.log import log
 from bus.settings import masked
 from detector.settings import Settings
-
-log = logging.getLogger(__name__)
 
 PICTURES = {".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 PAUSE = 4.0  # s: the longest between two tries

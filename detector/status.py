@@ -19,7 +19,8 @@ class Status:
 
     def __init__(self, settings: Settings) -> None:
         self._names, self._mode = (settings.edge, settings.camera), settings.mode
-        self._state, self._since, self._said_at, self._frames = "", "", 0.0, 0
+        self._up: bool | None = None
+        self._since, self._said_at, self._frames = "", 0.0, 0
 
     def will(self, **facts: Any) -> Message:
         """The state as a message; without facts it is the broker's word for a detector that is gone."""
@@ -28,12 +29,11 @@ class Status:
 
     def note(self, up: bool) -> Message | None:
         """Take in a frame, or that the camera is away; what is to be said, on a change and every ten seconds."""
-        now, state, self._frames = time.monotonic(), "up" if up else "down", self._frames + up
-        passed, changed = now - self._said_at, state != self._state
-        if not changed and passed < EVERY:
-            return None
+        now, changed, self._frames = time.monotonic(), up is not self._up, self._frames + up
         if changed:
-            self._state, self._since = state, instant(datetime.now(UTC))
-        fps, self._said_at, self._frames = round(self._frames / passed, 1), now, 0
-        metrics.camera_up.labels(*self._names).set(up)
-        return self.will(state=state, since=self._since, fps=fps)
+            self._up, self._since = up, instant(datetime.now(UTC))
+            metrics.camera_up.labels(*self._names).set(up)
+        elif now < self._said_at + EVERY:
+            return None
+        fps, self._said_at, self._frames = round(self._frames / (now - self._said_at), 1), now, 0
+        return self.will(state="up" if up else "down", since=self._since, fps=fps)

@@ -4,7 +4,6 @@ A sight belongs to the visit that it fits best by place and size, with constant 
 al. 2016, doi:10.1109/ICIP.2016.7533003) without its filter. All in seconds, so that any frame rate will do.
 """
 
-import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from math import inf, log2
@@ -14,11 +13,10 @@ from typing import Any
 import cv2
 from cv2.typing import MatLike
 
+from bus.log import log
 from detector.camera import Frame
 from detector.faces import Face, crop
 from detector.settings import Settings
-
-log = logging.getLogger(__name__)
 
 HITS = 3  # sights that make a visit: what is no face seldom looks like one so often
 LOST = 1.0  # s without a sight that end it

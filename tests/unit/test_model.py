@@ -129,7 +129,7 @@ class World(RuleBasedStateMachine):
     def the_detector_connects(self, session: bool) -> None:
         if self.up:
             self.up = False
-            self.step(Down("gone"))
+            self.step(Down())
         self.up = True
         self.step(Up(session))
 
@@ -143,7 +143,7 @@ class World(RuleBasedStateMachine):
             self.start()
         if what == "edge broker":
             self.edge_out, self.edge_back, self.up = [], [], False
-            self.step(Down("killed"))
+            self.step(Down())
         if what == "cloud broker":
             self.cloud_out, self.cloud_back = [], []
         if what == "link":

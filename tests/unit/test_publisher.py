@@ -56,7 +56,7 @@ def test_nothing_is_sent_without_a_broker(bench: Bench) -> None:
     fill(bench, 3)
     assert bench.step() == []
     assert bench.step(Up(False)) == [1, 2, 3]
-    bench.step(Down(""))
+    bench.step(Down())
     fill(bench, 1)
     assert bench.step() == []
 
@@ -72,7 +72,7 @@ def test_the_window_bounds_what_is_on_its_way(bench: Bench) -> None:
 def test_a_lost_session_resends_the_window_under_new_numbers(bench: Bench) -> None:
     fill(bench, 5)
     bench.step(Up(False))
-    bench.step(Down(""))
+    bench.step(Down())
     assert bench.step(Up(False)) == [1, 2, 3, 4, 5]
     numbers = [tx for _, tx in bench.sent]
     assert numbers == sorted(set(numbers))
@@ -81,7 +81,7 @@ def test_a_lost_session_resends_the_window_under_new_numbers(bench: Bench) -> No
 def test_a_kept_session_resends_nothing(bench: Bench) -> None:
     fill(bench, 5)
     bench.step(Up(False))
-    bench.step(Down(""))
+    bench.step(Down())
     assert bench.step(Up(True)) == []
 
 
