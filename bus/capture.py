@@ -21,7 +21,7 @@ Tx = Annotated[int, Field(ge=0, lt=2**63)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 _Sane = Field(ge=datetime(1970, 1, 1, tzinfo=UTC), lt=datetime(9999, 1, 1, tzinfo=UTC))  # UTC ends near there
 Instant = Annotated[AwareDatetime, _Sane, AfterValidator(lambda at: datetime.fromisoformat(instant(at)))]
-_Round, _Digits = AfterValidator(lambda share: round(share, 4)), PlainSerializer("{:.4f}".format)
+_Round, _Digits = AfterValidator(lambda share: round(share, 4)), PlainSerializer(lambda share: f"{share:.4f}")
 Share = Annotated[float, Field(ge=0, le=1), _Round, _Digits]
 Pixels = Annotated[int, Field(ge=0, le=65535)]
 _Split = BeforeValidator(lambda text: text.split(",") if isinstance(text, str) else text)
