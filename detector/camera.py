@@ -99,7 +99,7 @@ def _live(settings: Settings, stop: threading.Event) -> Iterator[Frame | None]:
     """
     seen, seen_at, pause = b"", float("-inf"), 1.0  # a camera that was never there is given up at once
     while not stop.is_set():
-        capture, due, step = _open(settings), 0.0, 1 / settings.detect_fps
+        capture, opened, due, step = _open(settings), time.monotonic(), 0.0, 1 / settings.detect_fps
         while not stop.is_set() and capture.grab():
             if (now := time.monotonic()) < due:
                 continue
@@ -108,9 +108,10 @@ def _live(settings: Settings, stop: threading.Event) -> Iterator[Frame | None]:
             look = cv2.resize(picture, (64, 36), interpolation=cv2.INTER_AREA).tobytes() if ok else seen
             if look != seen:
                 seen, seen_at, pause = look, now, 1.0
-            elif not ok or now - seen_at > settings.frozen_s:
+            elif not ok or now - max(seen_at, opened) > settings.frozen_s:
                 break
-            yield Frame(picture, datetime.now(UTC), now)
+            if seen_at > opened:  # not what was there before
+                yield Frame(picture, datetime.now(UTC), now)
         capture.release()
         if stop.is_set():
             return

@@ -60,8 +60,7 @@ class Visit:
 
     def follow(self, face: Face, t: float) -> None:
         """Take in the next sight."""
-        passed = t - self.at
-        speed = (_middle(face) - _middle(self.face)) / passed
+        speed = (_middle(face) - _middle(self.face)) / (passed := t - self.at)
         self.speed += (speed - self.speed) * (1 if self.hits == 1 else passed / (passed + 0.2))
         self.face, self.at, self.hits = face, t, self.hits + 1
 
