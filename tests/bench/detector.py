@@ -33,6 +33,7 @@ from local.stack import ROOT
 from tests.bench import haar, sheet, stills
 from tests.bench.judge import Published, Run, Tally, Truth, watch
 
+_PYTHON = sys.executable if hasattr(cv2, "CascadeClassifier") else str(ROOT / ".venv" / "bin" / "python")  # for Haar
 Line = tuple[str, ...]
 Section = tuple[str, Line, list[Line]]
 Target = tuple[str, str, bool]  # name, what was measured, whether it is met
@@ -51,6 +52,8 @@ def main(words: Sequence[str] | None = None) -> int:
     chosen = parser.parse_args(words)
     if bool(chosen.source) != bool(chosen.truth):
         parser.error("--source and --truth go together")
+    if not Path(_PYTHON).exists():
+        parser.error("Haar's cascade takes an OpenCV 4 beside this one: ./just test makes .venv, which has it")
     chosen.report.parent.mkdir(parents=True, exist_ok=True)
     cv2.setNumThreads(1)
     settings, runs = Settings(edge="bench", source="x"), []
@@ -90,10 +93,7 @@ def main(words: Sequence[str] | None = None) -> int:
 
 def _haar(runs: Sequence[Run]) -> Iterator[Run]:
     """The original's way on the same pictures, in a process of its own: OpenCV 5 has no cascades."""
-    python = sys.executable if hasattr(cv2, "CascadeClassifier") else str(ROOT / ".venv" / "bin" / "python")
-    if not Path(python).exists():
-        sys.exit("Haar's cascade takes an OpenCV 4 beside this one: ./just test makes .venv, which has it")
-    command = [python, haar.__file__, *(str(run.path) for run in runs)]
+    command = [_PYTHON, haar.__file__, *(str(run.path) for run in runs)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         for run, line in zip(runs, process.stdout or (), strict=False):
             told = json.loads(line)
