@@ -108,7 +108,7 @@ def test_a_better_shot_follows_and_the_last_one_comes_at_the_end(room: Room) -> 
 
 def test_a_shot_that_is_hardly_better_does_not_follow(room: Room) -> None:
     room.stay(3, face(300, score=0.80))
-    room.stay(6, face(300, score=0.82))
+    room.stay(6, face(300, score=0.81))
     assert room.end() == []
     assert len(room.shots) == 1
 
