@@ -496,6 +496,7 @@ def _(trial: Trial) -> None:
     trial.start()
     trial.link.cut()
     trial.wait(trial.long(60, 5))
+    trial.until(lambda: trial.waiting() > 70, 60, "the window does not fill")
     parts = ("edge-broker", "cloud-broker", "processor")
     before = {part: trial.rss(part) for part in parts}
     trial.wait(trial.long(29 * 60, 10))
