@@ -107,7 +107,7 @@ def _live(settings: Settings, stop: threading.Event) -> Iterator[Frame | None]:
             ok, picture = capture.retrieve()
             look = cv2.resize(picture, (64, 36), interpolation=cv2.INTER_AREA).tobytes() if ok else seen
             if look != seen:
-                seen, seen_at, pause = look, now, 1.0
+                seen, seen_at, pause = look, now, pause if now - opened < PAUSE else 1.0
             elif not ok or now - max(seen_at, opened) > settings.frozen_s:
                 break
             if seen_at > opened:  # not what was there before
@@ -117,8 +117,7 @@ def _live(settings: Settings, stop: threading.Event) -> Iterator[Frame | None]:
             return
         yield None
         if time.monotonic() - seen_at > settings.camera_give_up:
-            name = masked(settings.source)
-            raise SourceError(f"SOURCE: {name} gives no fresh frames: is it plugged in, allowed, not in use?")
+            raise SourceError(f"SOURCE: {masked(settings.source)} gives no fresh frames: is it there, allowed, free?")
         log.warning("camera down", extra={"camera": settings.camera, "next_try_s": pause})
         stop.wait(pause)
         pause = min(pause * 2, PAUSE)

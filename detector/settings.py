@@ -30,7 +30,7 @@ class Settings(bus.settings.Settings):
     margin: float = Field(0.35, ge=0, le=2)
     model: FilePath | None = None
     mode: Literal["best", "every"] = "best"  # the best shots of a visit, or every sight; of a folder always every
-    repeat_s: float = Field(300, gt=0)  # after this a face that stays is captured as if it were new
+    repeat_s: float = Field(300, ge=10)  # after this a face that stays is captured as if it were new
     save_frame: bool = False  # the whole frame instead of the face with its margin
     # Polygons that are blackened, x and y as shares of the frame: [[[0, 0], [0.2, 0], [0.2, 1], [0, 1]]]
     mask: Json[list[Annotated[list[tuple[Share, Share]], Field(min_length=3)]]] = Field("[]")  # type: ignore[arg-type]

@@ -60,7 +60,7 @@ class Visit:
 
     def follow(self, face: Face, t: float) -> None:
         """Take in the next sight."""
-        speed = (_middle(face) - _middle(self.face)) / (passed := t - self.at)
+        speed = (_middle(face) - _middle(self.face)) / (passed := max(t - self.at, 1e-3))
         self.speed += (speed - self.speed) * (1 if self.hits == 1 else passed / (passed + 0.2))
         self.face, self.at, self.hits = face, t, self.hits + 1
 
@@ -95,7 +95,8 @@ class Visits:
     def __init__(self, settings: Settings) -> None:
         self._settings, self._most = settings, MOST
         every = settings.mode == "every" or Path(settings.source).is_dir()
-        self._hits, self._repeat, self._lost = (1, 0.0, -1.0) if every else (HITS, settings.repeat_s, LOST)
+        lost = max(LOST, 2.5 / settings.detect_fps)
+        self._hits, self._repeat, self._lost = (1, 0.0, -1.0) if every else (HITS, settings.repeat_s, lost)
         self._visits: list[Visit] = []
 
     def strict(self, strict: bool) -> None:
@@ -106,6 +107,7 @@ class Visits:
 
     def see(self, frame: Frame, faces: list[Face]) -> Iterator[Shot]:
         """Take in the faces of a frame, and say which shots are due; must be read to its end."""
+        yield from self.end(frame.t - self._lost)
         pairs = [(visit.misfit(face, frame.t), n, visit) for visit in self._visits for n, face in enumerate(faces)]
         whose: dict[int, Visit] = {}
         for misfit, number, known in sorted(pairs, key=lambda pair: pair[0]):
@@ -124,7 +126,6 @@ class Visits:
             if over:
                 visit.due, visit.until = frame.t + FIRST, frame.t + self._repeat
                 visit.counted, visit.sent, visit.best = 0, 0.0, None
-        yield from self.end(frame.t - self._lost)
 
     def end(self, before: float = inf) -> Iterator[Shot]:
         """End the visits that were not seen since a time, and give their last shots; must be read to its end."""

@@ -5,6 +5,7 @@ a line of JSON: `ms` of one thread for each frame, and `boxes`, each as frame (f
 """
 
 import json
+import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -19,7 +20,8 @@ KINDS = {".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 def pictures(path: Path) -> Iterator[Any]:
     """The pictures (BGR, h x w x 3, uint8) of a video, or of a folder by name."""
     if path.is_dir():
-        yield from (cv2.imread(str(file)) for file in sorted(path.iterdir()) if file.suffix.lower() in KINDS)
+        files = sorted(file for file in path.iterdir() if file.suffix.lower() in KINDS)
+        yield from (picture for file in files if (picture := cv2.imread(str(file))) is not None)
         return
     video = cv2.VideoCapture(str(path))
     while (got := video.read())[0]:
@@ -27,6 +29,7 @@ def pictures(path: Path) -> Iterator[Any]:
 
 
 def main() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # who asked for us says that it was stopped
     cv2.setNumThreads(1)
     cascade = cv2.CascadeClassifier(str(Path(cv2.__file__).parent / "data" / "haarcascade_frontalface_default.xml"))
     for path in sys.argv[1:]:

@@ -35,6 +35,8 @@ class Truth:
     def read(cls, file: Path) -> "Truth":
         """From JSON; raises OSError, ValueError, KeyError, TypeError."""
         told = json.loads(file.read_text())
+        if not told["fps"] > 0:
+            raise ValueError("fps: not above 0")
         return cls(told["fps"], {one["visit"]: {n: sight for n, *sight in one["frames"]} for one in told["visits"]})
 
     def whose(self, number: int, box: Sequence[float]) -> int | None:

@@ -230,3 +230,19 @@ def test_a_face_that_turns_away_gets_worse() -> None:
         seen.append(quality(picture, turned))
     assert seen == sorted(seen, reverse=True)
     assert seen[0] > seen[-1] + 0.1
+
+
+@pytest.mark.parametrize("gap", [1.3, 3, 60, 3600])
+def test_who_comes_after_a_gap_in_the_frames_is_someone_else(room: Room, gap: float) -> None:
+    room.stay(2, face(300, score=0.99))
+    room.t += gap
+    room.stay(2, face(310, score=0.8))
+    room.end()
+    assert [visit for visit, _ in room.told()] == ["a", "b"]
+
+
+def test_a_slow_camera_has_visits_too() -> None:
+    room = Room(0.5, detect_fps=0.5)
+    room.stay(12, face(300))
+    room.end()
+    assert {visit for visit, _ in room.told()} == {"a"}
