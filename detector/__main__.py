@@ -34,7 +34,7 @@ def main(settings: Settings) -> None:
     def missing() -> str:
         return "no fresh frame" if time.monotonic() - seen_at > STALE else "" if client.up else "no broker"
 
-    client = Client(settings, f"detector-{settings.camera}", topics, will=status.will())
+    client = Client(settings, f"detector-{settings.camera}", topics, will=status.message())
     with closing(outbox), closing(client):
         metrics.serve(settings, missing)
         with ThreadPoolExecutor(1) as pool:

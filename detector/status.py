@@ -22,7 +22,7 @@ class Status:
         self._up: bool | None = None
         self._since, self._said_at, self._frames = "", 0.0, 0
 
-    def will(self, **facts: Any) -> Message:
+    def message(self, **facts: Any) -> Message:
         """The state as a message; without facts it is the broker's word for a detector that is gone."""
         body = json.dumps({"state": "down", **facts, "mode": self._mode}).encode()
         return Message(topic(STATUS, *self._names), body, "application/json", retain=True)
@@ -36,4 +36,4 @@ class Status:
         elif now < self._said_at + EVERY:
             return None
         fps, self._said_at, self._frames = round(self._frames / (now - self._said_at), 1), now, 0
-        return self.will(state="up" if up else "down", since=self._since, fps=fps)
+        return self.message(state="up" if up else "down", since=self._since, fps=fps)

@@ -32,7 +32,6 @@ class Shot:
     """A picture (BGR, h x w x 3, uint8) that is to become a capture, and its facts."""
 
     picture: MatLike
-    quality: float
     facts: dict[str, Any]
 
 
@@ -136,16 +135,16 @@ class Visits:
 
     def _score(self, visit: Visit, frame: Frame, face: Face) -> None:
         picture, good = frame.picture, quality(frame.picture, face)
-        if not visit.best or good > visit.best.quality:
+        if not visit.best or good > visit.best.facts["quality"]:
             part = picture if self._settings.save_frame else crop(picture, face.box, self._settings.margin)
             facts = {"captured_at": frame.at, "box": face.box, "score": face.score, "quality": good}
-            visit.best = Shot(part.copy(), good, facts | {"frame": picture.shape[1::-1], "visit": visit.name})
+            visit.best = Shot(part.copy(), facts | {"frame": picture.shape[1::-1], "visit": visit.name})
 
     def _due(self, visit: Visit, t: float, over: bool, **more: Any) -> Iterator[Shot]:
         """The best shot, if it is time for it and it is better enough; one place is kept for the end."""
         best, room = visit.best, visit.counted < self._most - (not over)
         ripe = visit.hits >= self._hits and (over or t >= visit.due)
-        if best and room and ripe and best.quality >= visit.sent * (LAST if over else BETTER):
+        if best and room and ripe and best.facts["quality"] >= visit.sent * (LAST if over else BETTER):
             visit.shot, visit.counted = visit.shot + 1, visit.counted + 1
-            visit.sent, visit.due = best.quality, t + AGAIN
-            yield Shot(best.picture, best.quality, best.facts | {"shot": visit.shot, **more})
+            visit.sent, visit.due = best.facts["quality"], t + AGAIN
+            yield Shot(best.picture, best.facts | {"shot": visit.shot, **more})

@@ -275,11 +275,11 @@ def _stand(scene: Scene, number: int, at: float, picture: MatLike, owner: MatLik
 
 def _wall(scene: Scene) -> tuple[MatLike, list[list[int]]]:
     """A wall with pictures on it, and where they are; one of them is a cat that looks at the camera."""
-    wall = cv2.resize(_picture("skimage", "brick.png"), (scene.width, scene.height))
+    wall = cv2.resize(carried("skimage", "brick.png"), (scene.width, scene.height))
     wall = cv2.convertScaleAbs(wall, alpha=scene.wall * scene.light)
     boxes = []
     for name, x, y, w in scene.decoys:
-        poster = _picture("skimage", name)
+        poster = carried("skimage", name)
         left, top, wide = (round(share * scene.width) for share in (x, y, w))
         tall = round(wide * poster.shape[0] / poster.shape[1])
         wall[top - 4 : top + tall + 4, left - 4 : left + wide + 4] = round(30 * scene.light)
@@ -292,7 +292,7 @@ def _wall(scene: Scene) -> tuple[MatLike, list[list[int]]]:
 @cache
 def portrait(number: int) -> tuple[MatLike, tuple[int, int, int, int]]:
     """A portrait, 0 or 1 (BGR, h x w x 3, uint8), and the box of the face in it; raises OSError."""
-    picture = _picture(*_PORTRAITS[number])[:512]
+    picture = carried(*_PORTRAITS[number])[:512]
     return picture, Faces(model_path(None)).find(picture)[0].box
 
 
@@ -323,7 +323,8 @@ def _person(number: int) -> _Person:
     return _Person(picture, alpha, (x, y, w, h))
 
 
-def _picture(package: str, name: str) -> MatLike:
+def carried(package: str, name: str) -> MatLike:
+    """A picture (BGR, h x w x 3, uint8) that a package carries; raises OSError."""
     spec = importlib.util.find_spec(package)
     files = list(Path(str(spec.origin)).parent.rglob(name)) if spec else []
     picture: Any = cv2.imread(str(files[0])) if files else None

@@ -1,13 +1,14 @@
-"""A Docker engine for tests, and waiting with a deadline; nothing of ours is imported here."""
+"""A Docker engine for tests, and waiting for what runs on it; nothing of ours is imported here."""
 
 import os
 import shutil
 import subprocess
-import time
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+
+from tests import waiting
 
 
 def needed(by: str) -> None:
@@ -18,9 +19,5 @@ def needed(by: str) -> None:
 
 
 def until(what: Callable[[], Any], seconds: float = 60) -> Any:
-    """The first true value of `what`; fails after `seconds`."""
-    deadline = time.monotonic() + seconds
-    while not (value := what()):
-        assert time.monotonic() < deadline, f"not within {seconds} s"
-        time.sleep(0.5)
-    return value
+    """The same with the patience that containers need."""
+    return waiting.until(what, seconds, pause=0.5)

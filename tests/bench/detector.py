@@ -14,6 +14,7 @@ environment, as the detector's do (DETECT_FPS, SCORE and so on).
 
 import argparse
 import json
+import os
 import platform
 import subprocess
 import sys
@@ -93,8 +94,9 @@ def main(words: Sequence[str] | None = None) -> int:
 
 def _haar(runs: Sequence[Run]) -> Iterator[Run]:
     """The original's way on the same pictures, in a process of its own: OpenCV 5 has no cascades."""
-    command = [_PYTHON, haar.__file__, *(str(run.path) for run in runs)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+    command = [_PYTHON, "-m", haar.__name__, *(str(run.path) for run in runs)]
+    env = os.environ | {"PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=env) as process:
         for run, line in zip(runs, process.stdout or (), strict=False):
             told = json.loads(line)
             old = Run(run.scene, run.seed, run.path, run.truth, run.seconds, {"detect": told["ms"]})
@@ -149,7 +151,8 @@ def _sides(first: Sequence[Run], olds: Sequence[Run], ours: str) -> Section:
 
 
 def _targets(runs: Sequence[Run], first: Sequence[Run], olds: Sequence[Run]) -> list[Target]:
-    of, each = Tally(runs), Tally(runs).captures / max(Tally(runs).visits, 1)
+    of = Tally(runs)
+    each = of.captures / max(of.visits, 1)
     steps = [zip(run.ms["detect"], run.ms["follow"], run.faces.values(), strict=False) for run in runs]
     busy = [(detect, detect + follow) for some in steps for detect, follow, faces in some if faces]
     detect, both = np.median(busy or [(1, 1)], axis=0)

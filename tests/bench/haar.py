@@ -1,7 +1,7 @@
 """The original's way: a Haar cascade on every frame (scale 1.3, 5 neighbours), and every box becomes a PNG.
 
-A program of its own, for OpenCV 5 has no cascades: `python haar.py PATH...` prints for each video or folder of pictures
-a line of JSON: `ms` of one thread for each frame, and `boxes`, each as frame (from 0), x, y, w, h.
+A program of its own, for OpenCV 5 has no cascades: `python -m tests.bench.haar PATH...` prints for each video or folder
+of pictures a line of JSON: `ms` of one thread for each frame, and `boxes`, each as frame (from 0), x, y, w, h.
 """
 
 import json
@@ -14,13 +14,13 @@ from typing import Any
 
 import cv2
 
-KINDS = {".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
+from detector.camera import PICTURES
 
 
 def pictures(path: Path) -> Iterator[Any]:
     """The pictures (BGR, h x w x 3, uint8) of a video, or of a folder by name."""
     if path.is_dir():
-        files = sorted(file for file in path.iterdir() if file.suffix.lower() in KINDS)
+        files = sorted(file for file in path.iterdir() if file.suffix.lower() in PICTURES)
         yield from (picture for file in files if (picture := cv2.imread(str(file))) is not None)
         return
     video = cv2.VideoCapture(str(path))

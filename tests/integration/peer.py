@@ -1,8 +1,6 @@
-"""A bare MQTT 5 client for tests, and waiting with a deadline."""
+"""A bare MQTT 5 client for tests."""
 
 import ssl
-import time
-from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -13,15 +11,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 from bus.message import Message
-
-
-def until(what: Callable[[], Any], seconds: float = 20) -> Any:
-    """The first true value of `what`; fails after `seconds`."""
-    deadline = time.monotonic() + seconds
-    while not (value := what()):
-        assert time.monotonic() < deadline, f"not within {seconds} s"
-        time.sleep(0.02)
-    return value
+from tests.waiting import until
 
 
 class Peer:

@@ -14,7 +14,8 @@ from bus.message import Message
 from local.link import Link
 from local.pki import PROCESSOR, Authority
 from local.stack import Stack
-from tests.integration.peer import Peer, until
+from tests.integration.peer import Peer
+from tests.waiting import until
 
 FACE = Message(
     "face-detector/edge-1/door", b"\x89PNG\0", "image/png", (("seq", "7"), ("tx", "1"), ("visit", "a-\u00e4"))

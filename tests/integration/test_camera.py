@@ -18,7 +18,8 @@ from detector.camera import Frame, SourceError, frames
 from detector.settings import Settings
 from local.pki import PROCESSOR
 from local.stack import Stack
-from tests.integration.peer import Peer, until
+from tests.integration.peer import Peer
+from tests.waiting import until
 
 
 class Source:

@@ -18,14 +18,15 @@ from cv2.typing import MatLike
 
 from bus.capture import Capture
 from detector.faces import CROP_MAX, Faces, ModelError, crop, model_path, png
+from local.sample import carried
 from local.stack import ROOT, Stack
-from tests.integration.peer import Peer, until
-from tests.unit.pictures import portrait
+from tests.integration.peer import Peer
+from tests.waiting import until
 
 
 @pytest.fixture(scope="module")
 def people() -> tuple[MatLike, MatLike]:
-    return portrait("skimage", "astronaut.png"), portrait("matplotlib", "grace_hopper.jpg")[:512]
+    return carried("skimage", "astronaut.png"), carried("matplotlib", "grace_hopper.jpg")[:512]
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +34,7 @@ def pictures(people: tuple[MatLike, MatLike], tmp_path_factory: pytest.TempPathF
     """A folder with a picture of two people, one of nobody and one that is none."""
     folder = tmp_path_factory.mktemp("pictures")
     cv2.imwrite(str(folder / "1.png"), np.hstack(people))
-    cv2.imwrite(str(folder / "2.jpg"), portrait("skimage", "coffee.png"))
+    cv2.imwrite(str(folder / "2.jpg"), carried("skimage", "coffee.png"))
     (folder / "3.png").write_bytes(b"no picture")
     return folder
 
@@ -75,7 +76,7 @@ def test_real_faces_are_found_where_they_are(people: tuple[MatLike, MatLike]) ->
         assert x < cx < x + w
         assert y < cy < y + h
         assert 60 < w < 250
-    assert faces.find(portrait("skimage", "coffee.png")) == []
+    assert faces.find(carried("skimage", "coffee.png")) == []
 
 
 @pytest.mark.parametrize("size", [(1, 1), (3, 2000), (2000, 3), (17, 33)])

@@ -18,8 +18,9 @@ from bus.capture import Capture, Receipt
 from bus.message import Message
 from local.link import Link
 from local.stack import BUCKET, Stack, StackError
-from tests.integration.peer import Peer, until
+from tests.integration.peer import Peer
 from tests.unit.pictures import png
+from tests.waiting import until
 
 
 def capture(seq: int, size: int = 0) -> Capture:

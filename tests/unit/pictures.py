@@ -1,12 +1,7 @@
-"""Pictures: PNGs that need no image library, and real faces."""
+"""PNGs that need no image library."""
 
-import importlib.util
 import struct
 import zlib
-from pathlib import Path
-
-import cv2
-from cv2.typing import MatLike
 
 
 def png(width: int = 2, height: int = 2, filler: bytes = b"") -> bytes:
@@ -17,13 +12,3 @@ def png(width: int = 2, height: int = 2, filler: bytes = b"") -> bytes:
     header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
     text = chunk(b"tEXt", b"filler\0" + filler) if filler else b""
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + text + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
-
-
-def portrait(package: str, name: str) -> MatLike:
-    """A public-domain portrait that a package carries."""
-    spec = importlib.util.find_spec(package)
-    assert spec
-    (file,) = Path(str(spec.origin)).parent.rglob(name)
-    picture = cv2.imread(str(file))
-    assert picture is not None
-    return picture

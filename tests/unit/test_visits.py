@@ -12,7 +12,7 @@ from detector.camera import Frame
 from detector.faces import Face, Faces, model_path
 from detector.settings import Settings
 from detector.visits import MOST, Shot, Visits, quality
-from tests.unit.pictures import portrait
+from local.sample import carried
 
 BEGIN = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 ROOM = np.random.default_rng(1).integers(0, 255, (480, 640, 3), np.uint8)
@@ -204,7 +204,7 @@ def within(picture: MatLike, size: tuple[int, int] = (640, 480)) -> MatLike:
 
 
 def test_sharper_larger_and_whole_faces_are_better(faces: Faces) -> None:
-    person = portrait("skimage", "astronaut.png")[:400, 50:450]
+    person = carried("skimage", "astronaut.png")[:400, 50:450]
     blurred = [judged(faces, within(cv2.GaussianBlur(person, (0, 0), s) if s else person)) for s in (0, 1.5, 3, 5)]
     assert blurred == sorted(blurred, reverse=True)
     assert blurred[0] > 1.3 * blurred[-1]
@@ -215,7 +215,7 @@ def test_sharper_larger_and_whole_faces_are_better(faces: Faces) -> None:
 
 
 def test_noise_does_not_make_a_blurred_face_sharp(faces: Faces) -> None:
-    person = within(portrait("skimage", "astronaut.png")[:400, 50:450])
+    person = within(carried("skimage", "astronaut.png")[:400, 50:450])
     noise = np.random.default_rng(1).normal(0, 5, person.shape)
     noisy = np.clip(cv2.GaussianBlur(person, (0, 0), 5) + noise, 0, 255).astype(np.uint8)
     assert judged(faces, noisy) < judged(faces, person)
