@@ -19,9 +19,16 @@ _SIGNATURE, _IEND = b"\x89PNG\r\n\x1a\n", b"\0\0\0\0IEND\xaeB`\x82"
 Seq = Annotated[int, Field(ge=1, le=999_999_999)]
 Tx = Annotated[int, Field(ge=0, lt=2**63)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-_Sane = Field(ge=datetime(1970, 1, 1, tzinfo=UTC), lt=datetime(9999, 1, 1, tzinfo=UTC))  # UTC ends near there
-Instant = Annotated[AwareDatetime, _Sane, AfterValidator(lambda at: datetime.fromisoformat(instant(at)))]
-_Round, _Digits = AfterValidator(lambda share: round(share, 4)), PlainSerializer(lambda share: f"{share:.4f}")
+_Sane = Field(
+    ge=datetime(1970, 1, 1, tzinfo=UTC), lt=datetime(9999, 1, 1, tzinfo=UTC)
+)  # UTC ends near there
+Instant = Annotated[
+    AwareDatetime, _Sane, AfterValidator(lambda at: datetime.fromisoformat(instant(at)))
+]
+_Round, _Digits = (
+    AfterValidator(lambda share: round(share, 4)),
+    PlainSerializer(lambda share: f"{share:.4f}"),
+)
 Share = Annotated[float, Field(ge=0, le=1), _Round, _Digits]
 Pixels = Annotated[int, Field(ge=0, le=65535)]
 _Split = BeforeValidator(lambda text: text.split(",") if isinstance(text, str) else text)
@@ -83,10 +90,14 @@ class Capture:
     def of(cls, edge: str, camera: str, facts: Mapping[str, str], png: bytes) -> "Capture":
         """The capture with these facts; raises ContractError that names the field, also for an unusual spelling."""
         try:
-            capture = _CAPTURE.validate_python({**facts, "edge": edge, "camera": camera, "png": png})
+            capture = _CAPTURE.validate_python(
+                {**facts, "edge": edge, "camera": camera, "png": png}
+            )
         except ValidationError as error:
             raise ContractError.of(error) from None
-        if unusual := [name for name, text in capture.facts().items() if facts.get(name, text) != text]:
+        if unusual := [
+            name for name, text in capture.facts().items() if facts.get(name, text) != text
+        ]:
             raise ContractError(f"{unusual[0]}: not in the contract's form")
         return capture
 
@@ -134,7 +145,9 @@ class Receipt:
         """The receipt; raises ContractError that names what is wrong."""
         edge, camera = parse(message.topic, RECEIPTS)
         try:
-            return _RECEIPT.validate_python({**from_json(message.payload[:8192]), "edge": edge, "camera": camera})
+            return _RECEIPT.validate_python(
+                {**from_json(message.payload[:8192]), "edge": edge, "camera": camera}
+            )
         except ValidationError as error:
             raise ContractError.of(error) from None
         except (ValueError, TypeError):

@@ -42,16 +42,29 @@ class Client:
     """
 
     def __init__(
-        self, settings: Settings, name: str, topics: list[str], slow: bool = False, will: Message | None = None
+        self,
+        settings: Settings,
+        name: str,
+        topics: list[str],
+        slow: bool = False,
+        will: Message | None = None,
     ) -> None:
         self._subscriptions = [(topic, SubscribeOptions(qos=1)) for topic in topics]
         self._events: queue.Queue[Event | None] = queue.Queue(1 if slow else 999)
         self._connections, self._stopped, self.up = 0, False, False
-        self._mqtt = mqtt = paho.Client(CallbackAPIVersion.VERSION2, name, protocol=paho.MQTTv5, manual_ack=True)
+        self._mqtt = mqtt = paho.Client(
+            CallbackAPIVersion.VERSION2, name, protocol=paho.MQTTv5, manual_ack=True
+        )
         if settings.certs:
             mqtt.tls_set_context(_tls(settings.certs, settings.broker_host, settings.broker_port))
-        mqtt.on_connect, mqtt.on_disconnect, mqtt.on_message = self._on_connect, self._on_disconnect, self._on_message
-        mqtt.on_connect_fail = lambda *_: log.warning("broker unreachable", extra={"broker": settings.broker_host})
+        mqtt.on_connect, mqtt.on_disconnect, mqtt.on_message = (
+            self._on_connect,
+            self._on_disconnect,
+            self._on_message,
+        )
+        mqtt.on_connect_fail = lambda *_: log.warning(
+            "broker unreachable", extra={"broker": settings.broker_host}
+        )
         mqtt.on_socket_open = _watch
         if will:
             mqtt.will_set(will.topic, will.payload, retain=will.retain)
@@ -60,7 +73,13 @@ class Client:
         mqtt.reconnect_delay_set(1, random.randint(10, 20))  # noqa: S311 - jitter
         expiry, keepalive = Properties(PacketTypes.CONNECT), 0 if slow else 15  # type: ignore[no-untyped-call]
         expiry.SessionExpiryInterval = 0 if topics[0].startswith("$share/") else 3600
-        mqtt.connect_async(settings.broker_host, settings.broker_port, keepalive, clean_start=False, properties=expiry)
+        mqtt.connect_async(
+            settings.broker_host,
+            settings.broker_port,
+            keepalive,
+            clean_start=False,
+            properties=expiry,
+        )
         mqtt.loop_start()
 
     def close(self) -> None:
@@ -84,7 +103,10 @@ class Client:
     def publish(self, message: Message, qos: int = 1) -> None:
         """Hand a message to the connection; it goes out when the broker takes it. From any thread."""
         properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
-        properties.ContentType, properties.UserProperty = message.content_type, list(message.properties)
+        properties.ContentType, properties.UserProperty = (
+            message.content_type,
+            list(message.properties),
+        )
         self._mqtt.publish(message.topic, message.payload, qos, message.retain, properties)
 
     def ack(self, message: Message) -> None:
@@ -99,14 +121,18 @@ class Client:
             except queue.Full:
                 continue
 
-    def _on_connect(self, mqtt: paho.Client, _: Any, flags: paho.ConnectFlags, code: ReasonCode, __: Any) -> None:
+    def _on_connect(
+        self, mqtt: paho.Client, _: Any, flags: paho.ConnectFlags, code: ReasonCode, __: Any
+    ) -> None:
         if code.is_failure:
             return log.error("broker refuses us", extra={"reason": str(code)})
         self._connections, self.up = self._connections + 1, True
         mqtt.subscribe(self._subscriptions)
         self._put(Up(flags.session_present))
 
-    def _on_disconnect(self, _: paho.Client, __: Any, ___: Any, code: ReasonCode, ____: Any) -> None:
+    def _on_disconnect(
+        self, _: paho.Client, __: Any, ___: Any, code: ReasonCode, ____: Any
+    ) -> None:
         self.up = False
         if not self._stopped:
             log.warning("broker connection lost", extra={"reason": str(code)})
@@ -114,14 +140,22 @@ class Client:
 
     def _on_message(self, _: paho.Client, __: Any, got: paho.MQTTMessage) -> None:
         delivery = (self._connections, got.mid, got.qos)
-        kind, facts = getattr(got.properties, "ContentType", ""), getattr(got.properties, "UserProperty", [])
+        kind, facts = (
+            getattr(got.properties, "ContentType", ""),
+            getattr(got.properties, "UserProperty", []),
+        )
         self._put(Message(got.topic, bytes(got.payload), kind, tuple(facts), delivery))
 
 
 def _watch(_: paho.Client, __: Any, plain: Any) -> None:
     """Notice a vanished peer without MQTT's help: 15 s of silence, then 3 probes; or 30 s without an answer to data."""
     plain.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for option, value in {"TCP_KEEPIDLE": 15, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3, "TCP_USER_TIMEOUT": 30_000}.items():
+    for option, value in {
+        "TCP_KEEPIDLE": 15,
+        "TCP_KEEPINTVL": 5,
+        "TCP_KEEPCNT": 3,
+        "TCP_USER_TIMEOUT": 30_000,
+    }.items():
         if hasattr(socket, option):  # Linux has them all
             plain.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
 
@@ -132,11 +166,16 @@ def _tls(certs: Path, host: str, port: int) -> ssl.SSLContext:
     try:
         context.load_verify_locations(certs / "ca.crt")
         context.load_cert_chain(certs / "tls.crt", certs / "tls.key")
-        with socket.create_connection((host, port), 3) as raw, context.wrap_socket(raw, server_hostname=host) as tls:
+        with (
+            socket.create_connection((host, port), 3) as raw,
+            context.wrap_socket(raw, server_hostname=host) as tls,
+        ):
             tls.settimeout(0.5)
             tls.recv(1)  # with TLS 1.3 a client is told only now that its certificate is refused
     except (ssl.SSLEOFError, TimeoutError, ConnectionError, socket.gaierror):
         log.debug("broker away, certificates not tried")
     except OSError as error:
-        sys.exit(f"CERTS: {certs} and the broker {host} do not fit ({error}): enrol again, or name another folder")
+        sys.exit(
+            f"CERTS: {certs} and the broker {host} do not fit ({error}): enrol again, or name another folder"
+        )
     return context

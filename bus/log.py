@@ -11,5 +11,7 @@ def setup(level: str) -> None:
     """Send every log record to standard error as JSON; `extra` gives an event its fields."""
     handler = logging.StreamHandler()
     names = {"levelname": "level", "message": "event"}
-    handler.setFormatter(JsonFormatter("%(levelname)s%(message)s", rename_fields=names, timestamp="at"))
+    handler.setFormatter(
+        JsonFormatter("%(levelname)s%(message)s", rename_fields=names, timestamp="at")
+    )
     logging.basicConfig(level=level, handlers=[handler], force=True)

@@ -12,7 +12,9 @@ class ContractError(ValueError):
     def of(cls, error: ValidationError) -> "ContractError":
         """The first thing that pydantic found wrong, as one line without the value itself."""
         first = error.errors(include_url=False, include_input=False)[0]
-        return cls(": ".join([*map(str, first["loc"][:1]), first["msg"].removeprefix("Value error, ")]))
+        return cls(
+            ": ".join([*map(str, first["loc"][:1]), first["msg"].removeprefix("Value error, ")])
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,18 +13,28 @@ _CAMERA = ("edge", "camera")
 _SECONDS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 300, 1800)
 
 captured = Counter("facebridge_captured", "Captures that the outbox has committed", _CAMERA)
-dropped = Counter("facebridge_dropped", "Captures given up by choice, by reason", (*_CAMERA, "reason"))
+dropped = Counter(
+    "facebridge_dropped", "Captures given up by choice, by reason", (*_CAMERA, "reason")
+)
 transmitted = Counter("facebridge_transmitted", "Copies handed to the edge broker", _CAMERA)
 resent = Counter("facebridge_resent", "Copies sent again, by reason", (*_CAMERA, "reason"))
 stored = Counter("facebridge_stored", "Objects put, or receipts for them seen", _CAMERA)
 absorbed = Counter("facebridge_absorbed", "Deliveries of what was already stored", _CAMERA)
-quarantined = Counter("facebridge_quarantined", "Messages put into quarantine, or receipts saying so", _CAMERA)
+quarantined = Counter(
+    "facebridge_quarantined", "Messages put into quarantine, or receipts saying so", _CAMERA
+)
 outcomes = {"stored": stored, "absorbed": absorbed, "quarantined": quarantined}
 waiting = Gauge("facebridge_waiting", "Captures without a receipt", _CAMERA)
-oldest_waiting = Gauge("facebridge_oldest_waiting_seconds", "Age of the oldest capture without a receipt", _CAMERA)
+oldest_waiting = Gauge(
+    "facebridge_oldest_waiting_seconds", "Age of the oldest capture without a receipt", _CAMERA
+)
 frames = Counter("facebridge_frames", "Frames looked at", _CAMERA)
-receipt_seconds = Histogram("facebridge_receipt_seconds", "From a copy to its receipt", _CAMERA, buckets=_SECONDS)
-detect_seconds = Histogram("facebridge_detect_seconds", "Finding the faces of one frame", _CAMERA, buckets=_SECONDS)
+receipt_seconds = Histogram(
+    "facebridge_receipt_seconds", "From a copy to its receipt", _CAMERA, buckets=_SECONDS
+)
+detect_seconds = Histogram(
+    "facebridge_detect_seconds", "Finding the faces of one frame", _CAMERA, buckets=_SECONDS
+)
 camera_up = Gauge("facebridge_camera_up", "1 while the camera gives fresh frames", _CAMERA)
 link_up = Gauge("facebridge_link_up", "1 while the bridge to the cloud is connected")
 
@@ -50,5 +60,7 @@ def serve(settings: Settings, ready: Callable[[], str]) -> None:
     try:
         server = ThreadingHTTPServer((host, port), Handler)
     except OSError as error:
-        sys.exit(f"METRICS_PORT: cannot listen on {host}:{port}: {error.strerror}; choose another, or 0 for none")
+        sys.exit(
+            f"METRICS_PORT: cannot listen on {host}:{port}: {error.strerror}; choose another, or 0 for none"
+        )
     threading.Thread(target=server.serve_forever, daemon=True).start()

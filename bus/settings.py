@@ -19,9 +19,13 @@ def masked(value: object) -> str:
 class Settings(BaseSettings, frozen=True, env_ignore_empty=True, hide_input_in_errors=True):
     """What every client needs: its broker, its certificates, its log and its metrics."""
 
-    broker_host: str = Field("localhost", pattern=r"^([\w-]{1,63}(\.[\w-]{1,63})*|[0-9A-Fa-f]*:[0-9A-Fa-f:.]+)$")
+    broker_host: str = Field(
+        "localhost", pattern=r"^([\w-]{1,63}(\.[\w-]{1,63})*|[0-9A-Fa-f]*:[0-9A-Fa-f:.]+)$"
+    )
     broker_port: int = Field(1883, ge=1, le=65535)
-    certs: DirectoryPath | None = None  # ca.crt, tls.crt, tls.key, as `./just enroll` makes them; none: no TLS
+    certs: DirectoryPath | None = (
+        None  # ca.crt, tls.crt, tls.key, as `./just enroll` makes them; none: no TLS
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     metrics_host: str = "127.0.0.1"
     metrics_port: int = Field(0, ge=0, le=65535)

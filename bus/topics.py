@@ -43,5 +43,7 @@ def face_key(edge: str, camera: str, captured_at: datetime, seq: int) -> str:
 
 def quarantine_key(text: str, sha256: str, at: datetime) -> str:
     """The object key of a bad message by its topic; `_`, which is no name, stands for names that are none."""
-    edge, camera = (part if re.fullmatch(_NAME, part) else "_" for part in [*text.split("/"), "", ""][1:3])
+    edge, camera = (
+        part if re.fullmatch(_NAME, part) else "_" for part in [*text.split("/"), "", ""][1:3]
+    )
     return f"quarantine/{edge}/{camera}/{at.astimezone(UTC):%Y/%m/%d}/{sha256}.bin"

@@ -24,7 +24,9 @@ STALE = 30.0  # s without a frame after which the detector is not ready
 def main(settings: Settings) -> None:
     """Look at every frame that is due, keep the best shots; at the source's end wait until the outbox is empty."""
     stop, names, seen_at = stopping(), (settings.edge, settings.camera), time.monotonic()
-    find = Faces(model_path(settings.model), settings.detect_width, settings.score, settings.min_face).find
+    find = Faces(
+        model_path(settings.model), settings.detect_width, settings.score, settings.min_face
+    ).find
     visits, status = Visits(settings), Status(settings)
     outbox = Outbox(settings.outbox, *names, settings.outbox_max_bytes, settings.outbox_full)
     metrics.waiting.labels(*names).set_function(lambda: outbox.waiting)
@@ -32,16 +34,26 @@ def main(settings: Settings) -> None:
     topics = [topic(RECEIPTS, *names), f"{LINK}/+/state"]
 
     def missing() -> str:
-        return "no fresh frame" if time.monotonic() - seen_at > STALE else "" if client.up else "no broker"
+        return (
+            "no fresh frame"
+            if time.monotonic() - seen_at > STALE
+            else ""
+            if client.up
+            else "no broker"
+        )
 
     client = Client(settings, f"detector-{settings.camera}", topics, will=status.message())
     with closing(outbox), closing(client):
         metrics.serve(settings, missing)
         with ThreadPoolExecutor(1) as pool:
-            sending = pool.submit(carry, client, Publisher(outbox, settings.window), int(settings.qos), stop)
+            sending = pool.submit(
+                carry, client, Publisher(outbox, settings.window), int(settings.qos), stop
+            )
             log.info("ready", extra=settings.said())
             try:
-                for frame in chain(takewhile(lambda _: not stop.is_set(), frames(settings, stop)), [None]):
+                for frame in chain(
+                    takewhile(lambda _: not stop.is_set(), frames(settings, stop)), [None]
+                ):
                     if news := status.note(frame is not None):
                         client.publish(news, 0)
                     if frame:
@@ -49,7 +61,10 @@ def main(settings: Settings) -> None:
                             faces = find(frame.picture)
                         metrics.frames.labels(*names).inc()
                         seen_at = time.monotonic()
-                        visits.strict(outbox.waiting_bytes > settings.outbox_strict * settings.outbox_max_bytes)
+                        visits.strict(
+                            outbox.waiting_bytes
+                            > settings.outbox_strict * settings.outbox_max_bytes
+                        )
                     for shot in visits.see(frame, faces) if frame else visits.end():
                         if outbox.add(png(shot.picture), **shot.facts):
                             client.wake()

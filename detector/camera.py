@@ -48,12 +48,20 @@ def frames(settings: Settings, stop: threading.Event) -> Iterator[Frame | None]:
     if "://" in settings.source or settings.source.startswith("/dev/"):
         source = _live(settings, stop)
     elif not path.exists():
-        raise SourceError(f"SOURCE: {path} is not there: give a device, a URL, a video file or a folder of pictures")
+        raise SourceError(
+            f"SOURCE: {path} is not there: give a device, a URL, a video file or a folder of pictures"
+        )
     else:
-        source = (f for _ in rounds for f in (_pictures(path) if path.is_dir() else _video(path, settings, stop)))
+        source = (
+            f
+            for _ in rounds
+            for f in (_pictures(path) if path.is_dir() else _video(path, settings, stop))
+        )
     for frame in source:
         if frame:
-            for polygon in settings.mask:  # one by one: where two overlap, OpenCV would leave a hole
+            for (
+                polygon
+            ) in settings.mask:  # one by one: where two overlap, OpenCV would leave a hole
                 corners = np.rint(np.multiply(polygon, frame.picture.shape[1::-1])).astype(np.int32)
                 cv2.fillPoly(frame.picture, [corners], (0,))
         yield frame
@@ -97,7 +105,11 @@ def _live(settings: Settings, stop: threading.Event) -> Iterator[Frame | None]:
     What is not due is grabbed, so that nothing old piles up, and not decoded. A sensor's noise makes every frame
     another one: a source that gives the same picture again and again has frozen.
     """
-    seen, seen_at, pause = b"", float("-inf"), 1.0  # a camera that was never there is given up at once
+    seen, seen_at, pause = (
+        b"",
+        float("-inf"),
+        1.0,
+    )  # a camera that was never there is given up at once
     while not stop.is_set():
         capture, opened, due, step = _open(settings), time.monotonic(), 0.0, 1 / settings.detect_fps
         while not stop.is_set() and capture.grab():
@@ -105,7 +117,11 @@ def _live(settings: Settings, stop: threading.Event) -> Iterator[Frame | None]:
                 continue
             due = (due if now - due < step else now) + step
             ok, picture = capture.retrieve()
-            look = cv2.resize(picture, (64, 36), interpolation=cv2.INTER_AREA).tobytes() if ok else seen
+            look = (
+                cv2.resize(picture, (64, 36), interpolation=cv2.INTER_AREA).tobytes()
+                if ok
+                else seen
+            )
             if look != seen:
                 seen, seen_at, pause = look, now, pause if now - opened < PAUSE else 1.0
             elif not ok or now - max(seen_at, opened) > settings.frozen_s:
@@ -117,7 +133,9 @@ def _live(settings: Settings, stop: threading.Event) -> Iterator[Frame | None]:
             return
         yield None
         if time.monotonic() - seen_at > settings.camera_give_up:
-            raise SourceError(f"SOURCE: {masked(settings.source)} gives no fresh frames: is it there, allowed, free?")
+            raise SourceError(
+                f"SOURCE: {masked(settings.source)} gives no fresh frames: is it there, allowed, free?"
+            )
         log.warning("camera down", extra={"camera": settings.camera, "next_try_s": pause})
         stop.wait(pause)
         pause = min(pause * 2, PAUSE)
@@ -130,9 +148,15 @@ def _open(settings: Settings) -> cv2.VideoCapture:
     capture = cv2.VideoCapture(settings.source, cv2.CAP_V4L2)
     # The order matters: the format first, or the driver picks a slow one for the size.
     size = {cv2.CAP_PROP_FRAME_WIDTH: settings.width, cv2.CAP_PROP_FRAME_HEIGHT: settings.height}
-    asked = {cv2.CAP_PROP_FOURCC: cv2.VideoWriter.fourcc(*"MJPG"), **size, cv2.CAP_PROP_FPS: settings.fps}
+    asked = {
+        cv2.CAP_PROP_FOURCC: cv2.VideoWriter.fourcc(*"MJPG"),
+        **size,
+        cv2.CAP_PROP_FPS: settings.fps,
+    }
     for setting, value in {**asked, cv2.CAP_PROP_BUFFERSIZE: 1}.items():
         capture.set(setting, value)
-    real = [round(capture.get(setting)) for setting in asked]  # a camera does not always do as it is told
+    real = [
+        round(capture.get(setting)) for setting in asked
+    ]  # a camera does not always do as it is told
     log.info("camera opened", extra={"camera": settings.camera, "format_width_height_fps": real})
     return capture

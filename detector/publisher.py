@@ -47,7 +47,9 @@ class Publisher:
         self._names = (outbox.edge, outbox.camera)
         self._flights: dict[int, Flight] = {}  # in the order of seq
         self._up, self.link = False, True
-        self._tx = outbox.life << 32  # of the newest transmission, larger than any of an earlier life
+        self._tx = (
+            outbox.life << 32
+        )  # of the newest transmission, larger than any of an earlier life
         self._horizon = self._tx  # copies numbered below have been overtaken
         self._probe_txs: set[int] = set()
         self._heard_at, self._silence = 0.0, 0  # last news, probes since
@@ -94,7 +96,9 @@ class Publisher:
         try:
             receipt = Receipt.from_message(message)
         except ContractError as error:
-            return log.warning("bad receipt", extra={"camera": self._names[1], "reason": str(error)})
+            return log.warning(
+                "bad receipt", extra={"camera": self._names[1], "reason": str(error)}
+            )
         self._heard_at, self._silence = now, 0
         if receipt.tx <= self._tx:
             # A probe leaves after a silence, so what has not come home before it is late however few came between.
@@ -106,7 +110,9 @@ class Publisher:
         try:
             settled = self._outbox.settle(receipt)
         except sqlite3.Error as error:
-            return log.error("receipt not written", extra={"seq": receipt.seq, "reason": str(error)})
+            return log.error(
+                "receipt not written", extra={"seq": receipt.seq, "reason": str(error)}
+            )
         if settled:
             metrics.outcomes[receipt.status].labels(*self._names).inc()
         if settled and flight:
@@ -119,7 +125,10 @@ class Publisher:
         """Whether to believe that a capture cannot be stored: when several copies of it, of this life, were refused."""
         if receipt.sha256 == flight.sha256 and flight.copies.pop(receipt.tx, 0):
             flight.refusals += 1
-            log.warning("refused", extra={"camera": self._names[1], "seq": flight.seq, "reason": receipt.reason})
+            log.warning(
+                "refused",
+                extra={"camera": self._names[1], "seq": flight.seq, "reason": receipt.reason},
+            )
         return flight.refusals >= REFUSALS
 
     def _sample(self, took: float) -> None:
@@ -137,10 +146,22 @@ class Publisher:
         patience = max(2 * self._smoothed, PATIENCE)
         for flight in self._flights.values():
             wait = max(min(patience * 2.0**flight.losses, PROBE_MAX), patience)
-            why = "refused" if flight.tx not in flight.copies else "overtaken" if flight.tx < self._horizon else ""
+            why = (
+                "refused"
+                if flight.tx not in flight.copies
+                else "overtaken"
+                if flight.tx < self._horizon
+                else ""
+            )
             if why and now - flight.sent_at > wait:
                 flight.losses, flight.resend = flight.losses + 1, flight.resend or why
-        oldest = next((flight for flight in self._flights.values() if flight.tx in flight.copies), None)
+        oldest = next(
+            (flight for flight in self._flights.values() if flight.tx in flight.copies), None
+        )
         wait = max(self._smoothed + 4 * self._variance, PATIENCE) * 2.0 ** min(self._silence, 16)
-        if self.link and oldest and now > max(self._heard_at, oldest.sent_at) + min(wait, PROBE_MAX):
+        if (
+            self.link
+            and oldest
+            and now > max(self._heard_at, oldest.sent_at) + min(wait, PROBE_MAX)
+        ):
             self._silence, oldest.resend = self._silence + 1, oldest.resend or "probe"

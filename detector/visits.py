@@ -82,9 +82,15 @@ def quality(picture: MatLike, face: Face) -> float:
     grey = cv2.GaussianBlur(cv2.cvtColor(part, cv2.COLOR_BGR2GRAY), (3, 3), 0)
     variance = float(cv2.Laplacian(grey, cv2.CV_32F).var())
     right, left, nose = (complex(*point) for point in face.landmarks[:3])
-    turned = abs(((nose - right) / (left - right or 1)).real - 0.5)  # 0 between the eyes, 0.5 below one of them
+    turned = abs(
+        ((nose - right) / (left - right or 1)).real - 0.5
+    )  # 0 between the eyes, 0.5 below one of them
     whole = 1 if x > 0 and y > 0 and x + w < width and y + h < height else 0.3
-    shape = 0.4 * min(w / LARGE, 1) + 0.35 * variance / (variance + SHARP) + 0.25 * max(1 - 2 * turned, 0)
+    shape = (
+        0.4 * min(w / LARGE, 1)
+        + 0.35 * variance / (variance + SHARP)
+        + 0.25 * max(1 - 2 * turned, 0)
+    )
     return face.score**2 * whole * shape
 
 
@@ -95,19 +101,28 @@ class Visits:
         self._settings, self._most = settings, MOST
         every = settings.mode == "every" or Path(settings.source).is_dir()
         lost = max(LOST, 2.5 / settings.detect_fps)
-        self._hits, self._repeat, self._lost = (1, 0.0, -1.0) if every else (HITS, settings.repeat_s, lost)
+        self._hits, self._repeat, self._lost = (
+            (1, 0.0, -1.0) if every else (HITS, settings.repeat_s, lost)
+        )
         self._visits: list[Visit] = []
 
     def strict(self, strict: bool) -> None:
         """Whether a visit gets one shot only, at its end, because the outbox fills."""
         if strict != (self._most == 1):
             self._most = 1 if strict else MOST
-            log.warning("outbox fills" if strict else "outbox has room", extra={"shots_per_visit": self._most})
+            log.warning(
+                "outbox fills" if strict else "outbox has room",
+                extra={"shots_per_visit": self._most},
+            )
 
     def see(self, frame: Frame, faces: list[Face]) -> Iterator[Shot]:
         """Take in the faces of a frame, and say which shots are due; must be read to its end."""
         yield from self.end(frame.t - self._lost)
-        pairs = [(visit.misfit(face, frame.t), n, visit) for visit in self._visits for n, face in enumerate(faces)]
+        pairs = [
+            (visit.misfit(face, frame.t), n, visit)
+            for visit in self._visits
+            for n, face in enumerate(faces)
+        ]
         whose: dict[int, Visit] = {}
         for misfit, number, known in sorted(pairs, key=lambda pair: pair[0]):
             if misfit < 1 and number not in whose and known not in whose.values():
@@ -136,15 +151,26 @@ class Visits:
     def _score(self, visit: Visit, frame: Frame, face: Face) -> None:
         picture, good = frame.picture, quality(frame.picture, face)
         if not visit.best or good > visit.best.facts["quality"]:
-            part = picture if self._settings.save_frame else crop(picture, face.box, self._settings.margin)
+            part = (
+                picture
+                if self._settings.save_frame
+                else crop(picture, face.box, self._settings.margin)
+            )
             facts = {"captured_at": frame.at, "box": face.box, "score": face.score, "quality": good}
-            visit.best = Shot(part.copy(), facts | {"frame": picture.shape[1::-1], "visit": visit.name})
+            visit.best = Shot(
+                part.copy(), facts | {"frame": picture.shape[1::-1], "visit": visit.name}
+            )
 
     def _due(self, visit: Visit, t: float, over: bool, **more: Any) -> Iterator[Shot]:
         """The best shot, if it is time for it and it is better enough; one place is kept for the end."""
         best, room = visit.best, visit.counted < self._most - (not over)
         ripe = visit.hits >= self._hits and (over or t >= visit.due)
-        if best and room and ripe and best.facts["quality"] >= visit.sent * (LAST if over else BETTER):
+        if (
+            best
+            and room
+            and ripe
+            and best.facts["quality"] >= visit.sent * (LAST if over else BETTER)
+        ):
             visit.shot, visit.counted = visit.shot + 1, visit.counted + 1
             visit.sent, visit.due = best.facts["quality"], t + AGAIN
             yield Shot(best.picture, best.facts | {"shot": visit.shot, **more})

@@ -29,7 +29,9 @@ from local.ledger import Reader, Row
 from local.seqs import DROPPED, QUARANTINED, SPOILT, STORED, TWICE, WAITING, Marks, Seqs
 from local.stack import BUCKET, Stack, StackError, answers
 
-_ASIDE = "_"  # the processor's word for an edge or camera of a bad message that does not say whose it is
+_ASIDE = (
+    "_"  # the processor's word for an edge or camera of a bad message that does not say whose it is
+)
 
 
 @dataclass
@@ -71,7 +73,11 @@ class Findings:
 
     def named(self) -> list[str]:
         """A line for each kind of trouble, that names every seq or key of it."""
-        kinds = {"missing": str(self.missing), "stored twice": str(self.twice), "spoilt": ", ".join(self.spoilt)}
+        kinds = {
+            "missing": str(self.missing),
+            "stored twice": str(self.twice),
+            "spoilt": ", ".join(self.spoilt),
+        }
         return [f"{self.name} {kind}: {found}" for kind, found in kinds.items() if found]
 
     def table(self) -> Table:
@@ -88,8 +94,15 @@ class Findings:
             if not bits & (SPOILT | STORED | DROPPED | QUARANTINED | WAITING):
                 self.missing.add(first, last)
             elif not bits & SPOILT:
-                kinds = {STORED: "stored", DROPPED: "dropped", QUARANTINED: "quarantined", WAITING: "waiting"}
-                kind = next(kind for bit, kind in kinds.items() if bits & bit)  # what the bucket has counts first
+                kinds = {
+                    STORED: "stored",
+                    DROPPED: "dropped",
+                    QUARANTINED: "quarantined",
+                    WAITING: "waiting",
+                }
+                kind = next(
+                    kind for bit, kind in kinds.items() if bits & bit
+                )  # what the bucket has counts first
                 setattr(self, kind, getattr(self, kind) + last - first + 1)
 
 
@@ -108,7 +121,16 @@ def table(found: Sequence[Findings]) -> Table:
     title = "outbox ledger against bucket" if ledger else "the bucket alone"
     shown = Table(title=title, caption_justify="left", box=box.SIMPLE_HEAD, padding=0)
     shown.add_column("camera", overflow="fold")
-    for name in ("highest", "stored", "waiting", "dropped", "quarantined", "missing", "twice", "spoilt"):
+    for name in (
+        "highest",
+        "stored",
+        "waiting",
+        "dropped",
+        "quarantined",
+        "missing",
+        "twice",
+        "spoilt",
+    ):
         shown.add_column(name, justify="right", no_wrap=True)
     for one in found:
         mine = [one.waiting, one.dropped] if one.ledger else ["?", "?"]
@@ -117,7 +139,9 @@ def table(found: Sequence[Findings]) -> Table:
     return shown
 
 
-def audit(outbox: Path, s3: Any, bucket: str, quick: bool = False, progress: Progress | None = None) -> Findings:
+def audit(
+    outbox: Path, s3: Any, bucket: str, quick: bool = False, progress: Progress | None = None
+) -> Findings:
     """Compare, seq by seq and byte by byte (`quick`: only whether it is there), in memory that a bucket does not fill.
 
     The ledger is read before the bucket, so what is captured or settled meanwhile is no cause for alarm: what was then
@@ -127,7 +151,9 @@ def audit(outbox: Path, s3: Any, bucket: str, quick: bool = False, progress: Pro
     store, marks, beyond, last = Bucket(s3, bucket), Marks(), 0, ""
     with closing(Reader(outbox)) as reader, _Looks(store, marks, quick) as looks:
         ledger = reader.ledger(marks)
-        found = Findings(ledger.edge, ledger.camera, highest=ledger.captured, captured=ledger.captured)
+        found = Findings(
+            ledger.edge, ledger.camera, highest=ledger.captured, captured=ledger.captured
+        )
         task = progress.add_task(found.name, total=ledger.stored)
         for key in store.keys(f"faces/{found.name}/"):
             progress.advance(task)
@@ -145,13 +171,17 @@ def audit(outbox: Path, s3: Any, bucket: str, quick: bool = False, progress: Pro
         for first, final, bits in marks.runs(ledger.captured):
             for seq in () if bits & ~(WAITING | TWICE) else range(first, final + 1):
                 row, now = reader.row(seq), reader.now(seq)
-                if row or now:  # else it is missing, or so much was captured meanwhile that the ledger forgot it
+                if (
+                    row or now
+                ):  # else it is missing, or so much was captured meanwhile that the ledger forgot it
                     marks[seq] = bits & TWICE | now
                 if row and not now:
                     looks.begin(seq, row.key, row, listed=False)
         looks.finish()
         if beyond > ledger.captured and beyond > reader.ledger().captured:
-            found.notes.append(f"{found.name}: the bucket has seq {beyond}, which this outbox has never given")
+            found.notes.append(
+                f"{found.name}: the bucket has seq {beyond}, which this outbox has never given"
+            )
     found.spoilt, found.notes = looks.spoilt, [*found.notes, *filter(None, [store.note])]
     found._count(marks)
     return found
@@ -247,13 +277,22 @@ def _is_name(text: str) -> bool:
 def main() -> None:
     """Audit the last demo, or any outboxes and bucket that this machine reaches."""
     parser = argparse.ArgumentParser("./just audit", description=__doc__)
-    parser.add_argument("--outbox", type=Path, action="append", help="a detector's outbox; may be given several times")
-    parser.add_argument("--bucket-only", action="store_true", help="without an outbox: every camera in the bucket")
+    parser.add_argument(
+        "--outbox",
+        type=Path,
+        action="append",
+        help="a detector's outbox; may be given several times",
+    )
+    parser.add_argument(
+        "--bucket-only", action="store_true", help="without an outbox: every camera in the bucket"
+    )
     parser.add_argument("--edge", default="", help="with --bucket-only: of this edge")
     parser.add_argument("--camera", default="", help="with --bucket-only: of this name")
     parser.add_argument("--quick", action="store_true", help="see what is there, do not read it")
     parser.add_argument("--bucket", help=f"({BUCKET})")
-    parser.add_argument("--endpoint", help="the store's URL (AWS S3); keys come from AWS_* as everywhere")
+    parser.add_argument(
+        "--endpoint", help="the store's URL (AWS S3); keys come from AWS_* as everywhere"
+    )
     parser.add_argument("--demo", action="store_true", help="the last demo, even if containers run")
     chosen = parser.parse_args()
     if chosen.bucket_only and (chosen.outbox or chosen.quick):
@@ -263,7 +302,9 @@ def main() -> None:
     if (chosen.bucket or chosen.endpoint) and not (chosen.outbox or chosen.bucket_only):
         parser.error("--bucket and --endpoint go with --outbox or --bucket-only")
     if chosen.demo and (chosen.outbox or chosen.bucket or chosen.endpoint):
-        parser.error("--demo has its own outbox and store: leave --outbox, --bucket and --endpoint away")
+        parser.error(
+            "--demo has its own outbox and store: leave --outbox, --bucket and --endpoint away"
+        )
     if not (chosen.outbox or chosen.demo or chosen.bucket or chosen.endpoint) and _in_containers():
         print("the containers:", file=sys.stderr)
         command = [*COMPOSE, "run", "--rm", "--quiet-pull", "audit"]
@@ -280,14 +321,19 @@ def main() -> None:
     except KeyboardInterrupt:
         sys.exit("stopped; nothing was changed")
     if not found:
-        sys.exit(f"bucket '{chosen.bucket}' has no face{' of those names' * bool(chosen.edge or chosen.camera)}")
+        sys.exit(
+            f"bucket '{chosen.bucket}' has no face{' of those names' * bool(chosen.edge or chosen.camera)}"
+        )
     _tell(found)
     sys.exit(not all(one.sound for one in found))
 
 
 def _in_containers() -> bool:
     """Whether a store that stands in for AWS runs here; one half of a real system has none."""
-    return any(one["Config"]["Labels"]["com.docker.compose.service"] == "store" for one in containers("compose"))
+    return any(
+        one["Config"]["Labels"]["com.docker.compose.service"] == "store"
+        for one in containers("compose")
+    )
 
 
 def _inside(chosen: argparse.Namespace) -> list[str]:
@@ -298,7 +344,9 @@ def _inside(chosen: argparse.Namespace) -> list[str]:
     command += ["--quick"] * chosen.quick
     if not chosen.bucket_only:
         return [*command, "--outbox", "/outbox/outbox.db"]
-    names = [f"--{name}={getattr(chosen, name)}" for name in ("edge", "camera") if getattr(chosen, name)]
+    names = [
+        f"--{name}={getattr(chosen, name)}" for name in ("edge", "camera") if getattr(chosen, name)
+    ]
     return [*command, "--bucket-only", *names]
 
 
@@ -307,7 +355,12 @@ def _audits(chosen: argparse.Namespace) -> list[Findings]:
     for name in ("edge", "camera"):
         if text := getattr(chosen, name):
             checked(text, name)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
     said = Console(stderr=True)
     with Progress(*columns, console=said, transient=True, disable=not said.is_terminal) as progress:
         if chosen.demo or not (chosen.outbox or chosen.bucket_only):
@@ -321,7 +374,10 @@ def _audits(chosen: argparse.Namespace) -> list[Findings]:
         s3 = client(chosen.endpoint)
         if chosen.bucket_only:
             return list(audit_bucket(s3, chosen.bucket, chosen.edge, chosen.camera, progress))
-        return [audit(here / outbox, s3, chosen.bucket, chosen.quick, progress) for outbox in chosen.outbox]
+        return [
+            audit(here / outbox, s3, chosen.bucket, chosen.quick, progress)
+            for outbox in chosen.outbox
+        ]
 
 
 def _tell(found: list[Findings]) -> None:
@@ -335,7 +391,9 @@ def _tell(found: list[Findings]) -> None:
     for note in dict.fromkeys(note for one in found for note in one.notes):
         print(f"note: {note}")
     if not all(one.ledger for one in found):
-        print("note: only the outbox knows whether a missing seq was dropped by choice or is still on its way")
+        print(
+            "note: only the outbox knows whether a missing seq was dropped by choice or is still on its way"
+        )
     print(line(found))
 
 

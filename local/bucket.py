@@ -23,7 +23,13 @@ READERS = 8  # objects that are read at the same time
 
 _SEQ = re.compile(r"Z-(\d{9})\.png$")
 _ABSENT = {"NoSuchKey", "404", "NotFound"}
-_UNREAL = {"InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidToken", "ExpiredToken", "InvalidSecurity"}
+_UNREAL = {
+    "InvalidAccessKeyId",
+    "SignatureDoesNotMatch",
+    "InvalidToken",
+    "ExpiredToken",
+    "InvalidSecurity",
+}
 
 
 def client(endpoint: str | None) -> Any:
@@ -55,7 +61,9 @@ class Bucket:
         try:
             if "Status" not in self._s3.get_bucket_versioning(Bucket=self._name):
                 return False
-            self._s3.list_object_versions(Bucket=self._name, Prefix="faces/", MaxKeys=1)  # this is a right of its own
+            self._s3.list_object_versions(
+                Bucket=self._name, Prefix="faces/", MaxKeys=1
+            )  # this is a right of its own
         except ClientError as error:
             if error.response["ResponseMetadata"].get("HTTPStatusCode") not in (403, 405, 501):
                 raise

@@ -25,7 +25,9 @@ class Camera:
         self.fps = capture.get(cv2.CAP_PROP_FPS)
         self._frames: list[bytes] = []
         while (got := capture.read())[0]:
-            self._frames.append(cv2.imencode(".jpg", got[1], [cv2.IMWRITE_JPEG_QUALITY, 92])[1].tobytes())
+            self._frames.append(
+                cv2.imencode(".jpg", got[1], [cv2.IMWRITE_JPEG_QUALITY, 92])[1].tobytes()
+            )
         self._loop, self._began = loop, 0.0
 
     def frame(self, now: float) -> bytes:
@@ -33,7 +35,9 @@ class Camera:
         self._began = self._began or now
         number, count = int((now - self._began) * self.fps), len(self._frames)
         room = max(int(self.fps / 3), 1)
-        return self._frames[number % count if self._loop or number < count else count - 1 - number % room]
+        return self._frames[
+            number % count if self._loop or number < count else count - 1 - number % room
+        ]
 
 
 def main() -> None:
@@ -59,7 +63,9 @@ def main() -> None:
         def log_message(self, format: str, *args: object) -> None:
             """Say nothing of each request."""
 
-    server = ThreadingHTTPServer((os.environ.get("HOST", "127.0.0.1"), int(os.environ.get("PORT", "8080"))), Handler)
+    server = ThreadingHTTPServer(
+        (os.environ.get("HOST", "127.0.0.1"), int(os.environ.get("PORT", "8080"))), Handler
+    )
     server.daemon_threads = True
     threading.Thread(target=server.serve_forever, daemon=True).start()
     log.info("ready", extra={"fps": camera.fps, "clip": clip.video.name})

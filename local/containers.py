@@ -12,22 +12,43 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 COMPOSE = ["docker", "compose", "-f", str(ROOT / "compose" / "compose.yaml")]
 PATIENCE = 180  # s until everything is healthy, images built
-_ORDER = ("enrol", "store", "cloud-broker", "edge-broker", "processor", "sample", "detector", "logger")
+_ORDER = (
+    "enrol",
+    "store",
+    "cloud-broker",
+    "edge-broker",
+    "processor",
+    "sample",
+    "detector",
+    "logger",
+)
 
 
 def compose(which: str, *words: str) -> "subprocess.CompletedProcess[str]":
     """Run Compose on one of the shipped files."""
-    command = ["docker", "compose", "--ansi", "never", "-f", str(ROOT / "compose" / f"{which}.yaml"), *words]
+    command = [
+        "docker",
+        "compose",
+        "--ansi",
+        "never",
+        "-f",
+        str(ROOT / "compose" / f"{which}.yaml"),
+        *words,
+    ]
     try:
         return subprocess.run(command, text=True, capture_output=True, check=False)
     except FileNotFoundError:
-        return subprocess.CompletedProcess(command, 127, "", "there is no docker here: install Docker with Compose")
+        return subprocess.CompletedProcess(
+            command, 127, "", "there is no docker here: install Docker with Compose"
+        )
 
 
 def _last(text: str) -> str:
     """The last line that says something; of a log line its event and its reason."""
     plain = re.sub(r"\x1b\[[0-9;]*[A-Za-z]", "", text)
-    lines = [line.strip() for line in plain.splitlines() if line.strip() and not line.startswith("#")]
+    lines = [
+        line.strip() for line in plain.splitlines() if line.strip() and not line.startswith("#")
+    ]
     try:
         said = json.loads(lines[-1])
         return f"{said['event']}: {said['reason']}" if "reason" in said else str(said["event"])
@@ -40,8 +61,12 @@ def containers(which: str) -> list[dict[str, Any]]:
     ids = compose(which, "ps", "-aq").stdout.split()
     if not ids:
         return []
-    shown = subprocess.run(["docker", "inspect", *ids], text=True, capture_output=True, check=False).stdout
-    services = compose(which, "config", "--services").stdout.split()  # both halves may run from one checkout
+    shown = subprocess.run(
+        ["docker", "inspect", *ids], text=True, capture_output=True, check=False
+    ).stdout
+    services = compose(
+        which, "config", "--services"
+    ).stdout.split()  # both halves may run from one checkout
     found = [one for one in json.loads(shown or "[]") if _service(one) in services]
     return sorted(found, key=lambda one: _ORDER.index(_service(one)))
 
@@ -57,8 +82,13 @@ def trouble(which: str, found: list[dict[str, Any]], final: bool) -> str:
         broken = one["RestartCount"] > 1 or (state["Status"] == "exited" and state["ExitCode"] != 0)
         unready = state["Status"] != "exited" and state.get("Health", {}).get("Status") != "healthy"
         if broken or unready:
-            logs = compose(which, "logs", "--no-log-prefix", "--no-color", "--tail", "5", _service(one))
-            refused = state.get("Health", {}).get("Status") == "unhealthy" and '"level": "ERROR"' in logs.stdout
+            logs = compose(
+                which, "logs", "--no-log-prefix", "--no-color", "--tail", "5", _service(one)
+            )
+            refused = (
+                state.get("Health", {}).get("Status") == "unhealthy"
+                and '"level": "ERROR"' in logs.stdout
+            )
             if not (broken or final or refused):
                 continue
             return f"{_service(one)}: {_last(logs.stdout) if logs.stdout.strip() else state['Error'] or 'not healthy'}"
@@ -68,7 +98,9 @@ def trouble(which: str, found: list[dict[str, Any]], final: bool) -> str:
 def up(which: str) -> None:
     """Build, start, wait until all is healthy, say where to look; end with one line if that fails."""
     if compose(which, "ls").returncode:
-        sys.exit("there is no Docker engine with Compose in reach: start it, or run ./just demo, which needs none")
+        sys.exit(
+            "there is no Docker engine with Compose in reach: start it, or run ./just demo, which needs none"
+        )
     print("building and starting; the first time takes a few minutes", file=sys.stderr)
     started = compose(which, "up", "--build", "--detach")
     deadline = time.monotonic() + PATIENCE
@@ -78,14 +110,22 @@ def up(which: str) -> None:
             sys.exit(f"{cause}\n./just logs shows more, ./just down ends what is running")
         if started.returncode:
             sys.exit(f"compose: {_last(started.stderr)}\n./just down ends what is running")
-        if all(one["State"].get("Health", {}).get("Status", "healthy") == "healthy" for one in found):
+        if all(
+            one["State"].get("Health", {}).get("Status", "healthy") == "healthy" for one in found
+        ):
             break
         time.sleep(1)
     for one in found:
         if one["State"]["Status"] == "running":
-            ports = [f"{p[0]['HostIp']}:{p[0]['HostPort']}" for p in one["NetworkSettings"]["Ports"].values() if p]
+            ports = [
+                f"{p[0]['HostIp']}:{p[0]['HostPort']}"
+                for p in one["NetworkSettings"]["Ports"].values()
+                if p
+            ]
             print(f"{_service(one):14} healthy {' '.join(ports)}")
-    print("./just watch: faces as they cross    ./just audit: what arrived    ./just logs    ./just down")
+    print(
+        "./just watch: faces as they cross    ./just audit: what arrived    ./just logs    ./just down"
+    )
 
 
 def main() -> None:
@@ -93,7 +133,9 @@ def main() -> None:
     parser = argparse.ArgumentParser("./just up|down", description=__doc__)
     parser.add_argument("what", choices=["up", "down"])
     parser.add_argument("which", nargs="?", default="compose", choices=["compose", "edge", "cloud"])
-    parser.add_argument("--volumes", action="store_true", help="down: also what the outbox and the store hold")
+    parser.add_argument(
+        "--volumes", action="store_true", help="down: also what the outbox and the store hold"
+    )
     chosen = parser.parse_args()
     try:
         if chosen.what == "up":

@@ -25,7 +25,12 @@ from local.audit import Findings, Ledger, LedgerError, audit
 from local.stack import BUCKET, PARTS, ROOT, Stack, StackError
 
 FOLDER = ROOT / ".run" / "demo"
-_OURS = {"edge", "source", "outbox", *bus.settings.Settings.model_fields}  # settings that the demo makes itself
+_OURS = {
+    "edge",
+    "source",
+    "outbox",
+    *bus.settings.Settings.model_fields,
+}  # settings that the demo makes itself
 
 console = Console()
 
@@ -33,7 +38,9 @@ console = Console()
 def main() -> None:
     """Run everything, show progress, compare, say the result as the last line."""
     parser = argparse.ArgumentParser("./just demo", description=__doc__)
-    parser.add_argument("--source", help="a camera, URL, video file or folder of pictures of your own")
+    parser.add_argument(
+        "--source", help="a camera, URL, video file or folder of pictures of your own"
+    )
     parser.add_argument("--keep", action="store_true", help="leave everything running until Ctrl-C")
     chosen = parser.parse_args()
     os.umask(0o077)  # faces and keys are nobody else's
@@ -58,11 +65,21 @@ def run(source: str | None, keep: bool) -> Findings:
             console.print("making the sample clip, once", style="dim")
         place = str(sample.make(clip.video.parent).video)
     else:
-        place = source if live else str(Path(os.environ.get("INVOKED_FROM", ".")).joinpath(source).resolve())
+        place = (
+            source
+            if live
+            else str(Path(os.environ.get("INVOKED_FROM", ".")).joinpath(source).resolve())
+        )
     if not live and not Path(place).exists():
-        raise StackError(f"--source: {place} is not there: give a device, a URL, a video file or a folder of pictures")
+        raise StackError(
+            f"--source: {place} is not there: give a device, a URL, a video file or a folder of pictures"
+        )
     unfinished = _prepare(place)
-    env = {name.upper(): os.environ[name.upper()] for name in Settings.model_fields if name.upper() in os.environ}
+    env = {
+        name.upper(): os.environ[name.upper()]
+        for name in Settings.model_fields
+        if name.upper() in os.environ
+    }
     env = {name: value for name, value in env.items() if name.lower() not in _OURS}
     with Stack(FOLDER, env={"detector": {**env, "SOURCE": place}}) as stack, _stopped_in_peace():
         with (FOLDER / "store.lock").open("w") as lock:
@@ -82,12 +99,16 @@ def run(source: str | None, keep: bool) -> Findings:
         visits = sheet.write(FOLDER / "sheet.html", stack.s3(), BUCKET)
         console.print(found.table())
         walked = "" if source else f"; {len(sample.SCENE.visits)} people walk through the clip"
-        console.print(f"visits: {len(visits)}, with {max(visits.values(), default=0)} pictures at most{walked}")
+        console.print(
+            f"visits: {len(visits)}, with {max(visits.values(), default=0)} pictures at most{walked}"
+        )
         console.print(f"contact sheet: {FOLDER / 'sheet.html'}", soft_wrap=True)
         if not found.waiting:
             unfinished.unlink()
         if not found.captured:
-            console.print("no face was captured: MIN_FACE, SCORE and DETECT_WIDTH say what counts as one (README)")
+            console.print(
+                "no face was captured: MIN_FACE, SCORE and DETECT_WIDTH say what counts as one (README)"
+            )
         if keep:
             _keep(stack)
     return found
@@ -95,14 +116,20 @@ def run(source: str | None, keep: bool) -> Findings:
 
 def _prepare(place: str) -> Path:
     """Make room for a demo on `place`, and mark it as unfinished; nothing that still waits is thrown away."""
-    unfinished, mark = FOLDER / "unfinished", sha256(place.encode()).hexdigest()  # a URL may hold a password
+    unfinished, mark = (
+        FOLDER / "unfinished",
+        sha256(place.encode()).hexdigest(),
+    )  # a URL may hold a password
     if unfinished.exists() and unfinished.read_text() == mark:
         console.print("going on where the last demo on this source was stopped", style="dim")
     elif unfinished.exists() and (FOLDER / "detector" / "outbox.db").exists():
         aside = FOLDER.with_name(f"demo-{time.strftime('%Y%m%d-%H%M%S')}")
         waiting = Ledger.read(FOLDER / "detector" / "outbox.db").waiting
         FOLDER.rename(aside)
-        console.print(f"an unfinished demo on another source, {waiting} waiting, is kept in {aside}", soft_wrap=True)
+        console.print(
+            f"an unfinished demo on another source, {waiting} waiting, is kept in {aside}",
+            soft_wrap=True,
+        )
     else:
         shutil.rmtree(FOLDER, ignore_errors=True)
     FOLDER.mkdir(parents=True, exist_ok=True)
@@ -116,14 +143,22 @@ def _watch(stack: Stack) -> None:
     with Live(console=console, refresh_per_second=4, transient=not console.is_terminal) as live:
         while True:
             over = stack.ended("detector")
-            link = "up" if stack.metric("detector", "facebridge_link_up") or over is not None else "down"
+            link = (
+                "up"
+                if stack.metric("detector", "facebridge_link_up") or over is not None
+                else "down"
+            )
             ledger = Ledger.read(stack.outbox)
             live.update(_progress(ledger, link))
             if not console.is_terminal and time.monotonic() - said > 5:
                 said = time.monotonic()
-                print(f"captured {ledger.captured}, on the way {ledger.waiting}, stored {ledger.stored}, link {link}")
+                print(
+                    f"captured {ledger.captured}, on the way {ledger.waiting}, stored {ledger.stored}, link {link}"
+                )
             for part in PARTS:
-                if stack.ended(part) not in (None, 0) or (part != "detector" and stack.ended(part) == 0):
+                if stack.ended(part) not in (None, 0) or (
+                    part != "detector" and stack.ended(part) == 0
+                ):
                     raise StackError(stack.obituary(part))
             if over == 0:
                 return
@@ -150,7 +185,9 @@ def _drain(stack: Stack) -> None:
 
 def _keep(stack: Stack) -> None:
     keys = " ".join(f"{name}={value}" for name, value in stack.keys.items())
-    console.print(f"everything runs on until Ctrl-C; the store: {stack.s3_url} with {keys}", soft_wrap=True)
+    console.print(
+        f"everything runs on until Ctrl-C; the store: {stack.s3_url} with {keys}", soft_wrap=True
+    )
     try:
         signal.pause()
     except KeyboardInterrupt:
@@ -165,7 +202,9 @@ def _alone() -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise StackError("a demo is running already in this checkout: end it with Ctrl-C first") from None
+            raise StackError(
+                "a demo is running already in this checkout: end it with Ctrl-C first"
+            ) from None
         yield
 
 

@@ -19,7 +19,21 @@ from botocore.parsers import ResponseParserError
 from rich.console import Console
 from rich.table import Table
 
-from local.aws import PORT, SILENT, TYPE, UBUNTU, Address, Aws, AwsError, Bucket, Group, Instance, Order, Role, Row
+from local.aws import (
+    PORT,
+    SILENT,
+    TYPE,
+    UBUNTU,
+    Address,
+    Aws,
+    AwsError,
+    Bucket,
+    Group,
+    Instance,
+    Order,
+    Role,
+    Row,
+)
 from local.parcel import Parcel
 from local.pki import BROKER, PROCESSOR, Authority, PkiError
 
@@ -43,7 +57,10 @@ class Progress:
                 self._begun = f"{verb} {row.thing} {row.id}".removesuffix(" -")
                 made = row.call()
                 done = f"{verb} {row.thing} {made}" if isinstance(made, str) else self._begun
-                self._done, self._begun = [*self._done, done], ""  # at once: Ctrl-C does not come in between
+                self._done, self._begun = (
+                    [*self._done, done],
+                    "",
+                )  # at once: Ctrl-C does not come in between
                 print(f"done: {done}", file=sys.stderr)
 
     def __str__(self) -> str:
@@ -60,8 +77,12 @@ def up(aws: Aws, chosen: argparse.Namespace, progress: Progress) -> None:
     instance = Instance(aws, bucket, role, group)
     address = Address(aws, instance)
     pack = cache(lambda: Parcel(chosen.pki, bucket.name, aws.region))
-    order = Order(chosen.type, chosen.ami, chosen.key, chosen.replace, _version(chosen.pki, pack), pack)
-    wanted = {(PORT, str(network)) for network in chosen.allow} | {(SSH, str(network)) for network in chosen.ssh}
+    order = Order(
+        chosen.type, chosen.ami, chosen.key, chosen.replace, _version(chosen.pki, pack), pack
+    )
+    wanted = {(PORT, str(network)) for network in chosen.allow} | {
+        (SSH, str(network)) for network in chosen.ssh
+    }
     identities = _identities(chosen.pki)
     for row in identities:
         if not row.well:
@@ -71,9 +92,15 @@ def up(aws: Aws, chosen: argparse.Namespace, progress: Progress) -> None:
     if _agreed(rows, chosen, f"{aws.name} in {aws.region}: what up does"):
         progress.through(rows)
     if not chosen.dry_run:
-        print(f"the cloud broker: {address.ip}:{PORT}; a new instance takes some minutes: ./just ec2 status")
-        print(f"next: ./just enroll edge-07; then CLOUD_ADDRESS={address.ip} in compose/.env on the device,")
-        print("or, with k3s, the EndpointSlice form in k8s/edge/cloud.yaml, with this address and port 8883")
+        print(
+            f"the cloud broker: {address.ip}:{PORT}; a new instance takes some minutes: ./just ec2 status"
+        )
+        print(
+            f"next: ./just enroll edge-07; then CLOUD_ADDRESS={address.ip} in compose/.env on the device,"
+        )
+        print(
+            "or, with k3s, the EndpointSlice form in k8s/edge/cloud.yaml, with this address and port 8883"
+        )
 
 
 def status(aws: Aws, chosen: argparse.Namespace, _: Progress) -> None:
@@ -87,11 +114,17 @@ def status(aws: Aws, chosen: argparse.Namespace, _: Progress) -> None:
     if not rows:
         sys.exit(f"nothing of {aws.name} in {aws.region}: ./just ec2 up")
     there = {row.thing for row in rows}
-    rows += [Row(thing, "-", "missing: ./just ec2 up makes it", well=False) for thing in THINGS if thing not in there]
+    rows += [
+        Row(thing, "-", "missing: ./just ec2 up makes it", well=False)
+        for thing in THINGS
+        if thing not in there
+    ]
     rows += [row for row in _identities(chosen.pki) if not row.well]
     _show(rows, f"{aws.name} in {aws.region}")
     if any(row.what.endswith(SILENT) for row in rows):
-        print(f"{PORT} {SILENT}: a new instance builds for some minutes after up; /var/log/cloud-init-output.log")
+        print(
+            f"{PORT} {SILENT}: a new instance builds for some minutes after up; /var/log/cloud-init-output.log"
+        )
         print("there says how far it is; and is the network that you ask from in --allow?")
     sys.exit(not all(row.well for row in rows))
 
@@ -117,7 +150,9 @@ def _identities(pki: Path) -> list[Row]:
         missing = [file for file in files if not file.exists()]
         row = Row("identity", f"{pki}/{name}", "keep")
         if files[0] in missing and files[1] in missing:
-            row = replace(row, what="make", call=partial(lambda name: Authority(pki).issue(name), name))
+            row = replace(
+                row, what="make", call=partial(lambda name: Authority(pki).issue(name), name)
+            )
         elif missing:
             # Not for ca.crt: another CA would be one that no edge knows.
             another = f", or ./just enroll {name} --force" * (files[2] not in missing)
@@ -145,7 +180,9 @@ def _agreed(rows: list[Row], chosen: argparse.Namespace, title: str) -> bool:
         print("no change")
         return False
     if chosen.which == "up":
-        print("an instance, its disk, its address and the bucket cost money at AWS, until ./just ec2 down")
+        print(
+            "an instance, its disk, its address and the bucket cost money at AWS, until ./just ec2 down"
+        )
     if chosen.dry_run:
         print("nothing was changed (--dry-run)")
         return False
@@ -168,7 +205,11 @@ def _said(error: Exception) -> str:
             return f"AWS: {text}: check the network, --region and AWS_ENDPOINT_URL"
         case ClientError():
             code, call = error.response["Error"]["Code"], error.operation_name
-            text = re.sub(r"\s*Encoded authorization failure message:.*", "", error.response["Error"]["Message"])
+            text = re.sub(
+                r"\s*Encoded authorization failure message:.*",
+                "",
+                error.response["Error"]["Message"],
+            )
             what = f"AWS says no to {call}: {' '.join(text.split())} ({code})"
             if re.search("AccessDenied|Unauthorized|Forbidden", code):
                 return f"{what}: ask for the right to {call}, or set another AWS_PROFILE"
@@ -188,7 +229,9 @@ def _said(error: Exception) -> str:
 
 def _name(text: str) -> str:
     if not re.fullmatch("(?!sg-)[a-z][a-z0-9-]{0,31}", text):
-        raise argparse.ArgumentTypeError("a-z, 0-9 and '-', led by a letter, at most 32, not sg-...")
+        raise argparse.ArgumentTypeError(
+            "a-z, 0-9 and '-', led by a letter, at most 32, not sg-..."
+        )
     return text
 
 
@@ -202,7 +245,9 @@ def _network(text: str) -> IPv4Network:
     try:
         return IPv4Network(text)
     except ValueError as error:
-        raise argparse.ArgumentTypeError(f"{error}; an IPv4 network is written as 203.0.113.0/24") from None
+        raise argparse.ArgumentTypeError(
+            f"{error}; an IPv4 network is written as 203.0.113.0/24"
+        ) from None
 
 
 class _Parser(argparse.ArgumentParser):
@@ -215,7 +260,9 @@ class _Parser(argparse.ArgumentParser):
 def main() -> None:
     """Set the cloud half up at AWS, show it, or take it down."""
     common = _Parser(add_help=False)
-    common.add_argument("--name", type=_name, default="facebridge", help="its name and tag (%(default)s)")
+    common.add_argument(
+        "--name", type=_name, default="facebridge", help="its name and tag (%(default)s)"
+    )
     common.add_argument("--region", help="(AWS's own settings)")
     pki = _Parser(add_help=False)
     pki.add_argument("--pki", type=Path, default=Path("pki"), help="the CA's folder (%(default)s)")
@@ -224,24 +271,40 @@ def main() -> None:
     change.add_argument("--yes", action="store_true", help="do not ask")
     parser = _Parser("./just ec2", description=__doc__)
     which = parser.add_subparsers(dest="which", required=True, metavar="up|status|down")
-    making = which.add_parser("up", parents=[common, pki, change], help="make it, or bring it up to date")
+    making = which.add_parser(
+        "up", parents=[common, pki, change], help="make it, or bring it up to date"
+    )
     making.add_argument("--bucket", type=_bucket, help="for the faces; needed the first time")
     making.add_argument("--allow", type=_network, action="append", required=True, metavar="CIDR",
                         help=f"who may reach {PORT}: your edges' networks; may be repeated")  # fmt: skip
-    making.add_argument("--ssh", type=_network, action="append", default=[], metavar="CIDR", help="who may log in")
+    making.add_argument(
+        "--ssh", type=_network, action="append", default=[], metavar="CIDR", help="who may log in"
+    )
     making.add_argument("--key", metavar="NAME", help="with which EC2 key pair")
     making.add_argument("--type", help=f"of the instance, arm64 or amd64 ({TYPE})")
-    making.add_argument("--ami", metavar="PARAMETER", help=f"the SSM parameter that names it ({UBUNTU.format('...')})")
-    making.add_argument("--replace", action="store_true", help="make another instance if it is not as wanted")
+    making.add_argument(
+        "--ami",
+        metavar="PARAMETER",
+        help=f"the SSM parameter that names it ({UBUNTU.format('...')})",
+    )
+    making.add_argument(
+        "--replace", action="store_true", help="make another instance if it is not as wanted"
+    )
     which.add_parser("status", parents=[common, pki], help="show what there is")
-    ending = which.add_parser("down", parents=[common, change], help="remove it; a bucket with faces in it stays")
-    ending.add_argument("--delete-faces", action="store_true", help="the bucket too, with all faces in all versions")
+    ending = which.add_parser(
+        "down", parents=[common, change], help="remove it; a bucket with faces in it stays"
+    )
+    ending.add_argument(
+        "--delete-faces", action="store_true", help="the bucket too, with all faces in all versions"
+    )
     chosen = parser.parse_args()
     if chosen.which == "up" and bool(chosen.ssh) != bool(chosen.key):
         parser.error("--ssh CIDR and --key NAME go together")
     progress = Progress()
     try:
-        {"up": up, "status": status, "down": down}[chosen.which](Aws(chosen.name, chosen.region), chosen, progress)
+        {"up": up, "status": status, "down": down}[chosen.which](
+            Aws(chosen.name, chosen.region), chosen, progress
+        )
     except (KeyboardInterrupt, EOFError):
         sys.exit(f"stopped; {progress}")
     except (AwsError, PkiError, BotoCoreError, ClientError, ResponseParserError, OSError) as error:

@@ -60,9 +60,13 @@ class Reader:
 
     def __init__(self, outbox: Path) -> None:
         if not outbox.is_file():
-            raise LedgerError(f"there is no outbox {outbox}: run ./just demo first, or name one with --outbox")
+            raise LedgerError(
+                f"there is no outbox {outbox}: run ./just demo first, or name one with --outbox"
+            )
         if not os.access(outbox, os.R_OK):
-            raise LedgerError(f"the outbox {outbox} may not be read by you: audit as the user who owns it")
+            raise LedgerError(
+                f"the outbox {outbox} may not be read by you: audit as the user who owns it"
+            )
         self._path, self._owner = outbox, ("", "")
         with self._told():
             uri = f"{outbox.resolve().as_uri()}?mode=ro"
@@ -86,11 +90,15 @@ class Reader:
                     waiting += 1
                     if marks is not None:
                         marks[seq] = WAITING
-                gaps = self._db.execute("SELECT first, last, reason FROM gaps ORDER BY first").fetchall()
+                gaps = self._db.execute(
+                    "SELECT first, last, reason FROM gaps ORDER BY first"
+                ).fetchall()
             finally:
                 self._db.execute("ROLLBACK")
         if not owner:
-            raise LedgerError(f"the outbox {self._path} has no camera yet: start its detector first")
+            raise LedgerError(
+                f"the outbox {self._path} has no camera yet: start its detector first"
+            )
         if marks is not None:
             for first, last, reason in gaps:
                 marks.fill(first, last, _given_up(reason))
@@ -101,7 +109,9 @@ class Reader:
     def row(self, seq: int) -> Row | None:
         """What is remembered of a capture: it never changes, and is gone when that was dropped or settled long ago."""
         with self._told():
-            row = self._db.execute("SELECT facts, sha256 FROM captures WHERE seq = ?", (seq,)).fetchone()
+            row = self._db.execute(
+                "SELECT facts, sha256 FROM captures WHERE seq = ?", (seq,)
+            ).fetchone()
             if not row:
                 return None
             at = datetime.fromisoformat(json.loads(row[0])["captured_at"])
@@ -110,7 +120,9 @@ class Reader:
     def now(self, seq: int) -> int:
         """The mark of a capture that waits, was dropped or quarantined by now; 0 of one that is settled."""
         with self._told():
-            if self._db.execute("SELECT 1 FROM captures WHERE seq = ? AND png IS NOT NULL", (seq,)).fetchone():
+            if self._db.execute(
+                "SELECT 1 FROM captures WHERE seq = ? AND png IS NOT NULL", (seq,)
+            ).fetchone():
                 return WAITING
             query = "SELECT last, reason FROM gaps WHERE first <= ? ORDER BY first DESC LIMIT 1"
             gap = self._db.execute(query, (seq,)).fetchone()
@@ -120,7 +132,11 @@ class Reader:
     def _told(self) -> Iterator[None]:
         try:
             yield
-        except (sqlite3.Error, ValueError, LookupError) as error:  # also a row that the disk has spoilt
+        except (
+            sqlite3.Error,
+            ValueError,
+            LookupError,
+        ) as error:  # also a row that the disk has spoilt
             raise LedgerError(
                 f"the outbox {self._path} cannot be read ({error}): is it a detector's, and are you its owner?"
             ) from None

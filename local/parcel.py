@@ -12,7 +12,10 @@ ROOT = Path(__file__).resolve().parent.parent
 USER = 10001  # whom the images run as
 CODE = (".dockerignore", "Dockerfile", "bus/*.py", "compose/cloud.yaml", "mosquitto/*.acl", "mosquitto/*.conf",
         "processor/*.py", "requirements/processor.txt", "requirements/tools.txt")  # fmt: skip
-IDENTITY = ("ca.crt", *(f"{name}/tls.{kind}" for name in (BROKER, PROCESSOR) for kind in ("crt", "key")))
+IDENTITY = (
+    "ca.crt",
+    *(f"{name}/tls.{kind}" for name in (BROKER, PROCESSOR) for kind in ("crt", "key")),
+)
 
 _START = """#!/bin/bash
 # Docker, then the cloud half of Facebridge. /var/log/cloud-init-output.log has what this says.
@@ -42,7 +45,11 @@ class Parcel:
     def __init__(self, pki: Path, bucket: str, region: str) -> None:
         """Packs code from this checkout and identities from `pki`; raises OSError if one of those is missing."""
         env = f"BUCKET={bucket}\nS3_REGION={region}\nPKI=../pki\nRUN_AS={USER}:{USER}\n"
-        files = {path.relative_to(ROOT).as_posix(): path.read_bytes() for part in CODE for path in ROOT.glob(part)}
+        files = {
+            path.relative_to(ROOT).as_posix(): path.read_bytes()
+            for part in CODE
+            for path in ROOT.glob(part)
+        }
         files |= {f"pki/{name}": (pki / name).read_bytes() for name in IDENTITY}
         files["compose/.env"] = env.encode()
         folders = {str(parent) for name in files for parent in PurePosixPath(name).parents} - {"."}
@@ -53,7 +60,9 @@ class Parcel:
                 entry = tarfile.TarInfo(name)
                 secret, folder = PurePosixPath(name).parts[0] == "pki", name in folders
                 entry.type = tarfile.DIRTYPE if folder else tarfile.REGTYPE
-                entry.mode = (0o500 if folder else 0o400) if secret else (0o755 if folder else 0o644)
+                entry.mode = (
+                    (0o500 if folder else 0o400) if secret else (0o755 if folder else 0o644)
+                )
                 entry.uid = entry.gid = USER if secret else 0
                 entry.size = 0 if folder else len(files[name])
                 tar.addfile(entry, None if folder else io.BytesIO(files[name]))

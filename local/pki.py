@@ -8,12 +8,20 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+)
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from bus.topics import checked
 
-BROKER, PROCESSOR = "cloud-broker", "processor"  # names with a role of their own; every other is an edge
+BROKER, PROCESSOR = (
+    "cloud-broker",
+    "processor",
+)  # names with a role of their own; every other is an edge
 
 
 class PkiError(Exception):
@@ -27,7 +35,9 @@ class Authority:
         self._folder = folder
         key_file, crt_file = folder / "ca.key", folder / "ca.crt"
         if key_file.exists() != crt_file.exists():
-            raise PkiError(f"{folder} holds only one of ca.key and ca.crt: put the other back, or move the folder away")
+            raise PkiError(
+                f"{folder} holds only one of ca.key and ca.crt: put the other back, or move the folder away"
+            )
         if not crt_file.exists():
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             key = ec.generate_private_key(ec.SECP256R1())
@@ -51,7 +61,11 @@ class Authority:
         return (self._folder / name / "tls.key").exists()
 
     def issue(
-        self, name: str, hosts: tuple[str, ...] = (), force: bool = False, valid: timedelta = timedelta(days=730)
+        self,
+        name: str,
+        hosts: tuple[str, ...] = (),
+        force: bool = False,
+        valid: timedelta = timedelta(days=730),
     ) -> Path:
         """Make the bundle of `name` below the CA's folder and return its folder: ca.crt, tls.crt, tls.key, edge.env.
 
@@ -60,7 +74,9 @@ class Authority:
         """
         folder = self._folder / checked(name, "NAME")
         if self.has(name) and not force:
-            raise PkiError(f"{folder} is there already: use it, or --force to replace its certificate")
+            raise PkiError(
+                f"{folder} is there already: use it, or --force to replace its certificate"
+            )
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
@@ -68,15 +84,23 @@ class Authority:
         if name == BROKER:
             roles.append(ExtendedKeyUsageOID.SERVER_AUTH)  # and a client, of its own health check
         builder = _builder(subject, self._crt.subject, key.public_key(), valid)
-        builder = builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        builder = builder.add_extension(
+            x509.BasicConstraints(ca=False, path_length=None), critical=True
+        )
         builder = builder.add_extension(x509.ExtendedKeyUsage(roles), critical=False)
         issuer = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
         builder = builder.add_extension(issuer, critical=False)
         if name == BROKER:
-            names = [_general(host) for host in dict.fromkeys((BROKER, "localhost", "127.0.0.1", *hosts))]
+            names = [
+                _general(host) for host in dict.fromkeys((BROKER, "localhost", "127.0.0.1", *hosts))
+            ]
             builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
         _write(folder / "tls.key", _pem(key), 0o600)
-        _write(folder / "tls.crt", builder.sign(self._key, hashes.SHA256()).public_bytes(Encoding.PEM), 0o644)
+        _write(
+            folder / "tls.crt",
+            builder.sign(self._key, hashes.SHA256()).public_bytes(Encoding.PEM),
+            0o644,
+        )
         _write(folder / "ca.crt", self._crt.public_bytes(Encoding.PEM), 0o644)
         if name not in (BROKER, PROCESSOR):
             _write(folder / "edge.env", f"EDGE={name}\n".encode(), 0o644)

@@ -52,7 +52,9 @@ class Visit:
         return self._between(self.face, at)
 
     def _between(self, points: tuple[float, ...], at: float) -> float:
-        return float(np.interp((at - self.start) / self.seconds, np.linspace(0, 1, len(points)), points))
+        return float(
+            np.interp((at - self.start) / self.seconds, np.linspace(0, 1, len(points)), points)
+        )
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,10 @@ SCENE = Scene(
         Visit(18, 3.5, 1, (-0.1, 0.6), (0.16, 0.19), light=0.5),  # in the dark
     )
 )
-_WALK = (Visit(0.3, 4, 0, (-0.1, 1.1), (0.12, 0.15)), Visit(2.5, 3.5, 3, (1.1, 0.5, 0.6), (0.1, 0.17)))
+_WALK = (
+    Visit(0.3, 4, 0, (-0.1, 1.1), (0.12, 0.15)),
+    Visit(2.5, 3.5, 3, (1.1, 0.5, 0.6), (0.1, 0.17)),
+)
 SCENES = {
     "demo": SCENE,
     "crossing": Scene(
@@ -108,7 +113,10 @@ SCENES = {
         seconds=11,
     ),
     "backlight": Scene(
-        (Visit(0.3, 4, 0, (-0.1, 0.9), (0.14, 0.16), 0.35), Visit(5.5, 4, 1, (1.1, 0.5, 0.4), (0.11, 0.15), 0.3)),
+        (
+            Visit(0.3, 4, 0, (-0.1, 0.9), (0.14, 0.16), 0.35),
+            Visit(5.5, 4, 1, (1.1, 0.5, 0.4), (0.11, 0.15), 0.3),
+        ),
         seconds=10.5,
         wall=2.4,
     ),
@@ -127,11 +135,15 @@ SCENES = {
         seconds=9,
     ),
     "still": Scene((Visit(0.5, 25, 3, (0.55, 0.55), (0.14, 0.14)),), seconds=27),
-    "poster": Scene((), seconds=6, decoys=(("chelsea.png", 0.1, 0.05, 0.4), ("coffee.png", 0.6, 0.1, 0.25))),
+    "poster": Scene(
+        (), seconds=6, decoys=(("chelsea.png", 0.1, 0.05, 0.4), ("coffee.png", 0.6, 0.1, 0.25))
+    ),
     "half": Scene(
         (
             Visit(0.3, 6, 0, (1.1, 0.98, 0.98, 1.1), (0.2, 0.2)),  # looks in and goes
-            Visit(7.5, 6, 1, (-0.1, 0.02, 0.02, 0.4), (0.17, 0.17)),  # waits at the edge, then comes in
+            Visit(
+                7.5, 6, 1, (-0.1, 0.02, 0.02, 0.4), (0.17, 0.17)
+            ),  # waits at the edge, then comes in
         ),
         seconds=14.5,
     ),
@@ -148,7 +160,11 @@ def varied(scene: Scene, seed: int) -> Scene:
     random = np.random.default_rng(seed)
 
     def visit(one: Visit) -> Visit:
-        aside, near, lit = random.uniform(-0.02, 0.02), random.uniform(0.9, 1.1), random.uniform(0.9, 1.1)
+        aside, near, lit = (
+            random.uniform(-0.02, 0.02),
+            random.uniform(0.9, 1.1),
+            random.uniform(0.9, 1.1),
+        )
         path = tuple(side * (x + aside) + (side < 0) for x in one.path)
         return replace(
             one,
@@ -187,7 +203,9 @@ class _Person:
 
 def clip(folder: Path, seed: int = 7, scene: Scene = SCENE) -> Clip:
     """Where the clip of a scene and seed is, or will be; this file's text is part of the name."""
-    version = sha256(Path(__file__).read_bytes() + json.dumps([seed, asdict(scene)]).encode()).hexdigest()[:8]
+    version = sha256(
+        Path(__file__).read_bytes() + json.dumps([seed, asdict(scene)]).encode()
+    ).hexdigest()[:8]
     return Clip(folder / f"clip-{seed}-{version}.avi", folder / f"clip-{seed}-{version}.json")
 
 
@@ -198,11 +216,16 @@ def make(folder: Path, seed: int = 7, scene: Scene = SCENE) -> Clip:
         return made
     folder.mkdir(parents=True, exist_ok=True)
     fresh = folder / f".{os.getpid()}-{made.video.name}"
-    writer = cv2.VideoWriter(str(fresh), cv2.VideoWriter.fourcc(*"MJPG"), scene.fps, (scene.width, scene.height))
+    writer = cv2.VideoWriter(
+        str(fresh), cv2.VideoWriter.fourcc(*"MJPG"), scene.fps, (scene.width, scene.height)
+    )
     if not writer.isOpened():
         raise OSError(f"cannot write a video to {fresh}")
     random = np.random.default_rng(seed)
-    grain = random.standard_normal((scene.height + _SHIFT, scene.width + _SHIFT, 3), np.float32) * scene.grain
+    grain = (
+        random.standard_normal((scene.height + _SHIFT, scene.width + _SHIFT, 3), np.float32)
+        * scene.grain
+    )
     brighter, darker = (np.clip(np.rint(part), 0, 255).astype(np.uint8) for part in (grain, -grain))
     wall, decoys = _wall(scene)
     frames: list[list[list[float]]] = [[] for _ in scene.visits]
@@ -215,9 +238,16 @@ def make(folder: Path, seed: int = 7, scene: Scene = SCENE) -> Clip:
             frames[visit].append([number, *sight])
     writer.release()
     people = [
-        {"visit": visit, "person": scene.visits[visit].person, "frames": sights} for visit, sights in enumerate(frames)
+        {"visit": visit, "person": scene.visits[visit].person, "frames": sights}
+        for visit, sights in enumerate(frames)
     ]
-    truth = {"fps": scene.fps, "size": [scene.width, scene.height], "seed": seed, "decoys": decoys, "visits": people}
+    truth = {
+        "fps": scene.fps,
+        "size": [scene.width, scene.height],
+        "seed": seed,
+        "decoys": decoys,
+        "visits": people,
+    }
     made.truth.write_text(json.dumps(truth))
     os.replace(fresh, made.video)
     return made
@@ -225,11 +255,17 @@ def make(folder: Path, seed: int = 7, scene: Scene = SCENE) -> Clip:
 
 def _frame(scene: Scene, wall: MatLike, at: float) -> tuple[MatLike, dict[int, list[float]]]:
     """The picture at a time, and where each visit's face is in it."""
-    picture = cv2.convertScaleAbs(wall, alpha=1 + 0.04 * np.sin(at))  # the light of a room is never still
+    picture = cv2.convertScaleAbs(
+        wall, alpha=1 + 0.04 * np.sin(at)
+    )  # the light of a room is never still
     owner = np.full(picture.shape[:2], -1, np.int8)
     boxes: dict[int, tuple[float, float, float, float]] = {}
-    present = [number for number, visit in enumerate(scene.visits) if 0 <= at - visit.start < visit.seconds]
-    for number in sorted(present, key=lambda number: scene.visits[number].width(at)):  # the nearer ones in front
+    present = [
+        number for number, visit in enumerate(scene.visits) if 0 <= at - visit.start < visit.seconds
+    ]
+    for number in sorted(
+        present, key=lambda number: scene.visits[number].width(at)
+    ):  # the nearer ones in front
         boxes[number] = _stand(scene, number, at, picture, owner)
     sights: dict[int, list[float]] = {}
     for number, (x, y, w, h) in boxes.items():
@@ -241,7 +277,9 @@ def _frame(scene: Scene, wall: MatLike, at: float) -> tuple[MatLike, dict[int, l
     return picture, sights
 
 
-def _stand(scene: Scene, number: int, at: float, picture: MatLike, owner: MatLike) -> tuple[float, float, float, float]:
+def _stand(
+    scene: Scene, number: int, at: float, picture: MatLike, owner: MatLike
+) -> tuple[float, float, float, float]:
     """Put the person of a visit into the picture, cut off by its lower edge; the box of the face."""
     visit = scene.visits[number]
     person, (height, width) = _person(visit.person), picture.shape[:2]
@@ -250,8 +288,13 @@ def _stand(scene: Scene, number: int, at: float, picture: MatLike, owner: MatLik
     bob = width * 0.006 * np.sin(at * 9 + number)
     turn = 6 * np.sin(at * 1.7 + number)  # degrees
     way = cv2.getRotationMatrix2D((x + w / 2, y + h / 2), turn, scale)
-    below = (person.picture.shape[0] * 0.97 - y - h / 2) * scale  # from the face to the end of the portrait
-    way[:, 2] += (width * visit.middle(at) - x - w / 2, max(height - below, height * 0.4) + bob - y - h / 2)
+    below = (
+        person.picture.shape[0] * 0.97 - y - h / 2
+    ) * scale  # from the face to the end of the portrait
+    way[:, 2] += (
+        width * visit.middle(at) - x - w / 2,
+        max(height - below, height * 0.4) + bob - y - h / 2,
+    )
     face = way @ (x + w / 2, y + h / 2, 1)
     box = (face[0] - w * scale / 2, face[1] - h * scale / 2, w * scale, h * scale)
     smear = round(visit.blur * width / 640)
@@ -302,7 +345,10 @@ def _person(number: int) -> _Person:
     if number >= 2:
         one = _person(number - 2)
         x, y, w, h = one.box
-        picture, alpha = np.ascontiguousarray(one.picture[:, ::-1]), np.ascontiguousarray(one.alpha[:, ::-1])
+        picture, alpha = (
+            np.ascontiguousarray(one.picture[:, ::-1]),
+            np.ascontiguousarray(one.alpha[:, ::-1]),
+        )
         picture[y + 3 * h // 2 :] = picture[y + 3 * h // 2 :, :, ::-1]  # other clothes
         return _Person(picture, alpha, (picture.shape[1] - x - w, y, w, h))
     picture, (x, y, w, h) = portrait(number)
@@ -316,10 +362,14 @@ def _person(number: int) -> _Person:
     sure = (aside < 0.35) & (rows > y) & (rows < y + 2 * h) | (aside < 0.8) & (rows > y + 2 * h)
     mask[sure] = cv2.GC_FGD
     cv2.setRNGSeed(1)
-    cv2.grabCut(picture, mask, (0, 0, 1, 1), np.zeros((1, 65)), np.zeros((1, 65)), 2, cv2.GC_INIT_WITH_MASK)
+    cv2.grabCut(
+        picture, mask, (0, 0, 1, 1), np.zeros((1, 65)), np.zeros((1, 65)), 2, cv2.GC_INIT_WITH_MASK
+    )
     solid = np.isin(mask, (cv2.GC_FGD, cv2.GC_PR_FGD)).astype(np.uint8)
     parts = cv2.connectedComponents(solid)[1]
-    alpha = cv2.GaussianBlur((parts == parts[y + h // 2, x + w // 2]).astype(np.float32), (0, 0), 1.5)
+    alpha = cv2.GaussianBlur(
+        (parts == parts[y + h // 2, x + w // 2]).astype(np.float32), (0, 0), 1.5
+    )
     return _Person(picture, alpha, (x, y, w, h))
 
 
@@ -329,7 +379,9 @@ def carried(package: str, name: str) -> MatLike:
     files = list(Path(str(spec.origin)).parent.rglob(name)) if spec else []
     picture: Any = cv2.imread(str(files[0])) if files else None
     if picture is None:
-        raise OSError(f"{package} does not carry {name}: install the packages of requirements/dev.txt")
+        raise OSError(
+            f"{package} does not carry {name}: install the packages of requirements/dev.txt"
+        )
     return picture  # type: ignore[no-any-return]
 
 
@@ -338,12 +390,18 @@ def main() -> None:
     parser = argparse.ArgumentParser("./just sample", description="Make the sample camera's clip.")
     parser.add_argument("--seed", type=int, default=7, help="(%(default)s)")
     parser.add_argument("--out", type=Path, default=Path(".run/sample"), help="(%(default)s)")
-    parser.add_argument("--scene", choices=SCENES, help="another scene than the demo's, varied by the seed")
+    parser.add_argument(
+        "--scene", choices=SCENES, help="another scene than the demo's, varied by the seed"
+    )
     parser.add_argument("--list", action="store_true", help="name the scenes and end")
     chosen = parser.parse_args()
     if chosen.list:
         return print(*SCENES, sep="\n")
-    made = make(chosen.out, chosen.seed, varied(SCENES[chosen.scene], chosen.seed) if chosen.scene else SCENE)
+    made = make(
+        chosen.out,
+        chosen.seed,
+        varied(SCENES[chosen.scene], chosen.seed) if chosen.scene else SCENE,
+    )
     print(made.video, made.truth, sep="\n")
 
 

@@ -28,12 +28,18 @@ class Seqs:
         return (seq for first, last in self._runs for seq in range(first, last + 1))
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Seqs | list) and len(self) == len(other) and all(map(int.__eq__, self, other))
+        return (
+            isinstance(other, Seqs | list)
+            and len(self) == len(other)
+            and all(map(int.__eq__, self, other))
+        )
 
     __hash__ = None  # type: ignore[assignment] # it grows
 
     def __str__(self) -> str:
-        return ", ".join(str(first) if first == last else f"{first}-{last}" for first, last in self._runs)
+        return ", ".join(
+            str(first) if first == last else f"{first}-{last}" for first, last in self._runs
+        )
 
     __repr__ = __str__
 
@@ -69,12 +75,16 @@ class Marks:
         while seq <= last:
             number = seq // _SIZE
             if number not in self._pages:
-                beyond = min((other for other in self._pages if other > number), default=last // _SIZE + 1)
+                beyond = min(
+                    (other for other in self._pages if other > number), default=last // _SIZE + 1
+                )
                 yield seq, min(beyond * _SIZE - 1, last), 0
                 seq = beyond * _SIZE
                 continue
             base = number * _SIZE
-            page = bytes(self._pages[number][seq - base : last - base + 1])  # a copy, for marks may change meanwhile
+            page = bytes(
+                self._pages[number][seq - base : last - base + 1]
+            )  # a copy, for marks may change meanwhile
             for bits, alike in groupby(page):
                 first, seq = seq, seq + sum(1 for _ in alike)
                 yield first, seq - 1, bits

@@ -25,9 +25,23 @@ from botocore.client import Config
 from local.pki import BROKER, PROCESSOR, Authority
 
 ROOT = Path(__file__).resolve().parent.parent
-PARTS = ("store", "cloud-broker", "edge-broker", "processor", "logger", "detector")  # in the order of starting
+PARTS = (
+    "store",
+    "cloud-broker",
+    "edge-broker",
+    "processor",
+    "logger",
+    "detector",
+)  # in the order of starting
 BUCKET = "faces"
-_PORTS = ("edge", "cloud", "cloud-processors", "processor-metrics", "logger-metrics", "detector-metrics")
+_PORTS = (
+    "edge",
+    "cloud",
+    "cloud-processors",
+    "processor-metrics",
+    "logger-metrics",
+    "detector-metrics",
+)
 _WEED = ("master", "volume", "filer", "s3", "webdav", "admin")
 
 
@@ -56,7 +70,9 @@ def mosquitto() -> str:
     """The broker's program: MOSQUITTO, or what mosquitto.sh finds or fetches; raises StackError."""
     if path := os.environ.get("MOSQUITTO"):
         return path
-    found = subprocess.run([ROOT / "local" / "mosquitto.sh"], stdout=subprocess.PIPE, text=True, check=False)
+    found = subprocess.run(
+        [ROOT / "local" / "mosquitto.sh"], stdout=subprocess.PIPE, text=True, check=False
+    )
     if found.returncode:
         raise StackError("edge-broker: there is no mosquitto of at least 2.0.21")
     return found.stdout.strip()
@@ -69,15 +85,21 @@ class Stack:
     single parts: {"detector": {"SOURCE": ...}}.
     """
 
-    def __init__(self, folder: Path, edge: str = "edge-1", env: dict[str, dict[str, str]] | None = None) -> None:
+    def __init__(
+        self, folder: Path, edge: str = "edge-1", env: dict[str, dict[str, str]] | None = None
+    ) -> None:
         self.folder, self.edge = folder.resolve(), edge
         self._env = env or {}
         self._running: dict[str, subprocess.Popen[bytes]] = {}
         names = [*_PORTS, *_WEED, *(f"{name}-grpc" for name in _WEED)]
         self._claim, ports = free_ports(len(names))
         self.ports = dict(zip(names, ports, strict=True))
-        self.bridge_port = self.ports["cloud"]  # where the bridge finds the cloud; a test may put a proxy in between
-        self.programs = {name: name for name in ("processor", "logger", "detector")}  # the module that each runs
+        self.bridge_port = self.ports[
+            "cloud"
+        ]  # where the bridge finds the cloud; a test may put a proxy in between
+        self.programs = {
+            name: name for name in ("processor", "logger", "detector")
+        }  # the module that each runs
         self.folder.mkdir(parents=True, exist_ok=True)
         secret = self.folder / "store.key"
         if not secret.exists():
@@ -91,7 +113,10 @@ class Stack:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self.stop(*reversed(PARTS))
         if self._claim >= 0:
@@ -102,7 +127,9 @@ class Stack:
         """Start parts and wait until each is ready; raises StackError if one is not within 30 s."""
         for name in names:
             ready, deadline = self.launch(name), time.monotonic() + 30
-            while not ready() and (code := self.ended(name)) != 0:  # a detector may have done its work already
+            while (
+                not ready() and (code := self.ended(name)) != 0
+            ):  # a detector may have done its work already
                 if code is not None or time.monotonic() > deadline:
                     raise StackError(self.obituary(name))
                 time.sleep(0.05)
@@ -116,7 +143,12 @@ class Stack:
             self._running[name] = subprocess.Popen(
                 command,
                 cwd=home,
-                env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **env, **self._env.get(name, {})},
+                env={
+                    "PATH": os.environ["PATH"],
+                    "PYTHONPATH": str(ROOT),
+                    **env,
+                    **self._env.get(name, {}),
+                },
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=out,
@@ -179,39 +211,66 @@ class Stack:
     def metric(self, part: str, name: str) -> float:
         """The sum of a metric of a client over its labels; 0 if it is not there."""
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.ports[part + '-metrics']}/metrics", timeout=5) as page:
+            with urllib.request.urlopen(
+                f"http://127.0.0.1:{self.ports[part + '-metrics']}/metrics", timeout=5
+            ) as page:
                 lines = page.read().decode().splitlines()
         except OSError:
             return 0
-        return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith((f"{name} ", f"{name}{{")))
+        return sum(
+            float(line.rsplit(" ", 1)[1])
+            for line in lines
+            if line.startswith((f"{name} ", f"{name}{{"))
+        )
 
     def s3(self) -> Any:
         """A client of the stack's store."""
-        return boto3.session.Session(self.keys["AWS_ACCESS_KEY_ID"], self.keys["AWS_SECRET_ACCESS_KEY"]).client(
+        return boto3.session.Session(
+            self.keys["AWS_ACCESS_KEY_ID"], self.keys["AWS_SECRET_ACCESS_KEY"]
+        ).client(
             "s3",
             endpoint_url=self.s3_url,
             region_name="us-east-1",
             config=Config(s3={"addressing_style": "path"}, retries={"total_max_attempts": 2}),
         )
 
-    def _recipe(self, name: str, home: Path) -> tuple[list[str], dict[str, str], Callable[[], bool]]:
+    def _recipe(
+        self, name: str, home: Path
+    ) -> tuple[list[str], dict[str, str], Callable[[], bool]]:
         """Command, environment and readiness of a part."""
         if name == "store":
             return self._store(home), {"TMPDIR": str(home)}, lambda: answers(self.s3_url)
         if name == "edge-broker":
             place = {"listener 1883": f"listener {self.ports['edge']} 127.0.0.1"}
             place["address cloud-broker:8883"] = f"address localhost:{self.bridge_port}"
-            return self._broker(home, "edge", self.edge, place), {}, lambda: _listens(self.ports["edge"])
+            return (
+                self._broker(home, "edge", self.edge, place),
+                {},
+                lambda: _listens(self.ports["edge"]),
+            )
         if name == "cloud-broker":
             place = {"listener 8883": f"listener {self.ports['cloud']} 127.0.0.1"}
             place["listener 8884"] = f"listener {self.ports['cloud-processors']} 127.0.0.1"
-            return self._broker(home, "cloud", BROKER, place), {}, lambda: _listens(self.ports["cloud-processors"])
+            return (
+                self._broker(home, "cloud", BROKER, place),
+                {},
+                lambda: _listens(self.ports["cloud-processors"]),
+            )
         metrics = self.ports[f"{name}-metrics"]
-        env = {"METRICS_PORT": str(metrics), "BROKER_HOST": "127.0.0.1", "BROKER_PORT": str(self.ports["edge"])}
+        env = {
+            "METRICS_PORT": str(metrics),
+            "BROKER_HOST": "127.0.0.1",
+            "BROKER_PORT": str(self.ports["edge"]),
+        }
         if name == "processor":
             env |= {"BROKER_HOST": "localhost", "BROKER_PORT": str(self.ports["cloud-processors"])}
             env["CERTS"] = str(self.bundle(PROCESSOR))
-            env |= {"BUCKET": BUCKET, "CREATE_BUCKET": "1", "S3_ENDPOINT_URL": self.s3_url, **self.keys}
+            env |= {
+                "BUCKET": BUCKET,
+                "CREATE_BUCKET": "1",
+                "S3_ENDPOINT_URL": self.s3_url,
+                **self.keys,
+            }
         if name == "detector":
             env |= {"EDGE": self.edge, "OUTBOX": str(self.outbox)}
         ready = (
@@ -224,7 +283,9 @@ class Stack:
     def bundle(self, name: str) -> Path:
         """The certificate of `name` from the stack's own CA."""
         folder = self.folder / "pki" / name
-        return folder if (folder / "tls.key").exists() else Authority(self.folder / "pki").issue(name)
+        return (
+            folder if (folder / "tls.key").exists() else Authority(self.folder / "pki").issue(name)
+        )
 
     def _broker(self, home: Path, side: str, identity: str, place: dict[str, str]) -> list[str]:
         """The shipped configuration with this machine's ports in place of the well-known ones."""
@@ -243,12 +304,21 @@ class Stack:
         return [mosquitto(), "-c", f"mosquitto/{side}.conf"]
 
     def _store(self, home: Path) -> list[str]:
-        credentials = {"accessKey": self.keys["AWS_ACCESS_KEY_ID"], "secretKey": self.keys["AWS_SECRET_ACCESS_KEY"]}
-        users = {"identities": [{"name": "facebridge", "credentials": [credentials], "actions": ["Admin"]}]}
+        credentials = {
+            "accessKey": self.keys["AWS_ACCESS_KEY_ID"],
+            "secretKey": self.keys["AWS_SECRET_ACCESS_KEY"],
+        }
+        users = {
+            "identities": [
+                {"name": "facebridge", "credentials": [credentials], "actions": ["Admin"]}
+            ]
+        }
         (home / "users.json").write_text(json.dumps(users))
         (home / "data").mkdir(exist_ok=True)
         ports = [f"-{name}.port={self.ports[name]}" for name in _WEED]
-        ports += [f"-{name}.port.grpc={self.ports[name + '-grpc']}" for name in _WEED if name != "webdav"]
+        ports += [
+            f"-{name}.port.grpc={self.ports[name + '-grpc']}" for name in _WEED if name != "webdav"
+        ]
         ports += ["-s3.port.iceberg=0", "-s3.port.lance=0", "-admin.ui=false"]
         options = ["-dir=data", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-s3.config=users.json"]
         options += ["-s3.autoCreateBucket=false", "-master.telemetry=false"]
@@ -257,7 +327,9 @@ class Stack:
 
 def _die_with_parent() -> None:
     if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: nothing is left if we are killed
+        ctypes.CDLL(None).prctl(
+            1, signal.SIGKILL
+        )  # PR_SET_PDEATHSIG: nothing is left if we are killed
 
 
 def _listens(port: int) -> bool:

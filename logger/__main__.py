@@ -46,20 +46,30 @@ class Journal:
             del self.waiting[next(iter(self.waiting))]
         self.counts["captured"] += 1
         metrics.captured.labels(capture.edge, capture.camera).inc()
-        log.info("captured", extra={"camera": capture.camera, "seq": capture.seq, "bytes": len(capture.png)})
+        log.info(
+            "captured",
+            extra={"camera": capture.camera, "seq": capture.seq, "bytes": len(capture.png)},
+        )
 
     def _receipt(self, receipt: Receipt) -> None:
-        captured_at = self.waiting.pop((receipt.edge, receipt.camera, receipt.seq, receipt.sha256), None)
+        captured_at = self.waiting.pop(
+            (receipt.edge, receipt.camera, receipt.seq, receipt.sha256), None
+        )
         if not captured_at:
             return
         self.counts[receipt.status] += 1
         metrics.outcomes[receipt.status].labels(receipt.edge, receipt.camera).inc()
         ms = round((receipt.stored_at - captured_at).total_seconds() * 1000)
-        log.info(receipt.status, extra={"camera": receipt.camera, "seq": receipt.seq, "ms": ms, "key": receipt.key})
+        log.info(
+            receipt.status,
+            extra={"camera": receipt.camera, "seq": receipt.seq, "ms": ms, "key": receipt.key},
+        )
 
     def summary(self) -> None:
         """Say where things stand."""
-        age = (datetime.now(UTC) - min(self.waiting.values())).total_seconds() if self.waiting else 0
+        age = (
+            (datetime.now(UTC) - min(self.waiting.values())).total_seconds() if self.waiting else 0
+        )
         waiting = {"waiting": len(self.waiting), "oldest_waiting_s": round(age), "link": self.link}
         log.info("summary", extra={**self.counts, **waiting})
 
@@ -67,7 +77,9 @@ class Journal:
 def main(settings: Settings) -> None:
     """Write down what crosses the edge broker, and every minute where things stand."""
     stop, journal, summed_at = stopping(), Journal(), time.monotonic()
-    with closing(Client(settings, "logger", [f"{CAPTURES}/#", f"{RECEIPTS}/#", f"{LINK}/+/state"])) as client:
+    with closing(
+        Client(settings, "logger", [f"{CAPTURES}/#", f"{RECEIPTS}/#", f"{LINK}/+/state"])
+    ) as client:
         metrics.serve(settings, lambda: "" if client.up else "no broker")
         log.info("ready", extra=settings.said())
         while not stop.is_set():

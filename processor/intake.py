@@ -49,11 +49,22 @@ class Intake:
         except (ContractError, UnlikeError) as error:
             receipt = self._quarantine(message, str(error))
         else:
-            names: dict[str, Any] = {"edge": capture.edge, "camera": capture.camera, "seq": capture.seq}
+            names: dict[str, Any] = {
+                "edge": capture.edge,
+                "camera": capture.camera,
+                "seq": capture.seq,
+            }
             metrics.outcomes[outcome].labels(capture.edge, capture.camera).inc()
             log.info(outcome, extra={**names, "bytes": len(capture.png), "key": capture.key})
             at = datetime.now(UTC)
-            receipt = Receipt(**names, sha256=capture.sha256, tx=tx, status="stored", key=capture.key, stored_at=at)
+            receipt = Receipt(
+                **names,
+                sha256=capture.sha256,
+                tx=tx,
+                status="stored",
+                key=capture.key,
+                stored_at=at,
+            )
         if receipt:
             self._client.publish(receipt.to_message())
         self._client.ack(message)
@@ -65,12 +76,17 @@ class Intake:
         edge = camera = "_"
         try:
             edge, camera = parse(message.topic, CAPTURES)
-            facts: dict[str, Any] = {n: text for n, text in message.properties if n in ("seq", "sha256", "tx")}
+            facts: dict[str, Any] = {
+                n: text for n, text in message.properties if n in ("seq", "sha256", "tx")
+            }
             facts |= {"edge": edge, "camera": camera, "key": key, "stored_at": datetime.now(UTC)}
             receipt = Receipt(status="quarantined", reason=reason[:200], **facts)
         except (ContractError, ValidationError):
             log.debug("no receipt: the message does not say whose it is")
         metrics.quarantined.labels(edge, camera).inc()
         extra = {"edge": edge, "camera": camera, "seq": receipt.seq if receipt else None}
-        log.warning("quarantined", extra={**extra, "reason": reason, "key": key, "bytes": len(message.payload)})
+        log.warning(
+            "quarantined",
+            extra={**extra, "reason": reason, "key": key, "bytes": len(message.payload)},
+        )
         return receipt

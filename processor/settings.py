@@ -14,4 +14,6 @@ class Settings(bus.settings.Settings):
     s3_endpoint_url: str | None = Field(None, pattern=r"^https?://")
     s3_region: str = "us-east-1"
     upload_threads: int = Field(8, ge=1, le=64)
-    group: str = Field("", pattern=r"^[A-Za-z0-9-]{0,64}$")  # the processors that share the captures
+    group: str = Field(
+        "", pattern=r"^[A-Za-z0-9-]{0,64}$"
+    )  # the processors that share the captures

@@ -13,7 +13,10 @@ from tests import waiting
 
 def needed(by: str) -> None:
     """Skip a whole file where no engine is in reach; in CI its tests run, and fail."""
-    there = shutil.which("docker") and subprocess.run(["docker", "info"], capture_output=True).returncode == 0
+    there = (
+        shutil.which("docker")
+        and subprocess.run(["docker", "info"], capture_output=True).returncode == 0
+    )
     if not there and not os.environ.get("REQUIRE_ENGINE"):
         pytest.skip(f"NOT RUN: {by}", allow_module_level=True)
 

@@ -34,7 +34,9 @@ from local.stack import ROOT
 from tests.bench import haar, sheet, stills
 from tests.bench.judge import Published, Run, Tally, Truth, watch
 
-_PYTHON = sys.executable if hasattr(cv2, "CascadeClassifier") else str(ROOT / ".venv" / "bin" / "python")  # for Haar
+_PYTHON = (
+    sys.executable if hasattr(cv2, "CascadeClassifier") else str(ROOT / ".venv" / "bin" / "python")
+)  # for Haar
 Line = tuple[str, ...]
 Section = tuple[str, Line, list[Line]]
 Target = tuple[str, str, bool]  # name, what was measured, whether it is met
@@ -43,18 +45,30 @@ Target = tuple[str, str, bool]  # name, what was measured, whether it is met
 def main(words: Sequence[str] | None = None) -> int:
     """Run, show, report; the exit code is 1 when a target is missed, and the last line names it."""
     parser = argparse.ArgumentParser(
-        "./just bench detector", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        "./just bench detector",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--scene", choices=SCENES, action="append", help="only this one; may be given again")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3], help="each another variation (1 2 3)")
-    parser.add_argument("--source", type=Path, metavar="PATH", help="a video or folder of pictures of your own")
+    parser.add_argument(
+        "--scene", choices=SCENES, action="append", help="only this one; may be given again"
+    )
+    parser.add_argument(
+        "--seeds", type=int, nargs="+", default=[1, 2, 3], help="each another variation (1 2 3)"
+    )
+    parser.add_argument(
+        "--source", type=Path, metavar="PATH", help="a video or folder of pictures of your own"
+    )
     parser.add_argument("--truth", type=Path, metavar="FILE", help="what is true of it")
-    parser.add_argument("--report", type=Path, default=ROOT / ".run" / "bench" / "detector.md", help="(%(default)s)")
+    parser.add_argument(
+        "--report", type=Path, default=ROOT / ".run" / "bench" / "detector.md", help="(%(default)s)"
+    )
     chosen = parser.parse_args(words)
     if bool(chosen.source) != bool(chosen.truth):
         parser.error("--source and --truth go together")
     if not Path(_PYTHON).exists():
-        parser.error("Haar's cascade takes an OpenCV 4 beside this one: ./just test makes .venv, which has it")
+        parser.error(
+            "Haar's cascade takes an OpenCV 4 beside this one: ./just test makes .venv, which has it"
+        )
     chosen.report.parent.mkdir(parents=True, exist_ok=True)
     cv2.setNumThreads(1)
     settings, runs = Settings(edge="bench", source="x"), []
@@ -70,20 +84,29 @@ def main(words: Sequence[str] | None = None) -> int:
                 sys.exit(f"{path} and {truth} are not what they should be ({error!r}): see --help")
             _say(runs[-1])
     first = [run for run in runs if run.seed == runs[0].seed]
-    print("Haar" + (f", on the clips of seed {first[0].seed}" if len(first) < len(runs) else ""), flush=True)
+    print(
+        "Haar" + (f", on the clips of seed {first[0].seed}" if len(first) < len(runs) else ""),
+        flush=True,
+    )
     olds = []
     for old in _haar(first):
         olds.append(old)
         _say(old)
     sections, targets = (
-        [_scenes(runs), _times(runs, olds), _sides(first, olds, f"Facebridge, {settings.detect_fps:g} a second")],
+        [
+            _scenes(runs),
+            _times(runs, olds),
+            _sides(first, olds, f"Facebridge, {settings.detect_fps:g} a second"),
+        ],
         _targets(runs, first, olds),
     )
     if not chosen.source:
         section, target = _stills(settings, chosen.report.parent / "stills")
         sections.append(section)
         targets.append(target)
-    met: list[Line] = [(name, measured, "met" if met else "MISSED") for name, measured, met in targets]
+    met: list[Line] = [
+        (name, measured, "met" if met else "MISSED") for name, measured, met in targets
+    ]
     _show([*sections, ("Targets", ("target", "measured", ""), met)], chosen.report)
     sheet.write(chosen.report.with_suffix(".html"), runs)
     print("the shots:", chosen.report.with_suffix(".html"))
@@ -121,7 +144,11 @@ def _scenes(runs: Sequence[Run]) -> Section:
     for scene in (*dict.fromkeys(run.scene for run in runs), "all"):
         of = Tally([run for run in runs if scene in (run.scene, "all")])
         best = (
-            [f"{of.captures / of.visits:.2f}", f"{of.good / of.visits:.0%}", f"{min(of.ratios):.2f}"]
+            [
+                f"{of.captures / of.visits:.2f}",
+                f"{of.good / of.visits:.0%}",
+                f"{min(of.ratios):.2f}",
+            ]
             if of.visits
             else "---"
         )
@@ -131,9 +158,15 @@ def _scenes(runs: Sequence[Run]) -> Section:
 
 def _times(runs: Sequence[Run], olds: Sequence[Run]) -> Section:
     steps = {"detect": "frame", "follow": "frame", "crop": "face; part of follow", "encode": "shot"}
-    figures = {f"{step} (a {each})": [ms for run in runs for ms in run.ms[step]] for step, each in steps.items()}
+    figures = {
+        f"{step} (a {each})": [ms for run in runs for ms in run.ms[step]]
+        for step, each in steps.items()
+    }
     figures["Haar and PNG (a frame)"] = [ms for run in olds for ms in run.ms["detect"]]
-    rows = [(name, *(f"{np.percentile(ms or [0], share):.2f}" for share in (50, 95))) for name, ms in figures.items()]
+    rows = [
+        (name, *(f"{np.percentile(ms or [0], share):.2f}" for share in (50, 95)))
+        for name, ms in figures.items()
+    ]
     return "Milliseconds of one thread", ("step", "median", "95 %"), rows
 
 
@@ -147,13 +180,19 @@ def _sides(first: Sequence[Run], olds: Sequence[Run], ours: str) -> Section:
         ("captures", *(str(of.captures) for of in both)),
         ("wrong crops", *(str(of.wrong) for of in both)),
     ]
-    return "Side by side, each at its own pace, without decoding", ("", ours, "Haar, every frame"), rows
+    return (
+        "Side by side, each at its own pace, without decoding",
+        ("", ours, "Haar, every frame"),
+        rows,
+    )
 
 
 def _targets(runs: Sequence[Run], first: Sequence[Run], olds: Sequence[Run]) -> list[Target]:
     of = Tally(runs)
     each = of.captures / max(of.visits, 1)
-    steps = [zip(run.ms["detect"], run.ms["follow"], run.faces.values(), strict=False) for run in runs]
+    steps = [
+        zip(run.ms["detect"], run.ms["follow"], run.faces.values(), strict=False) for run in runs
+    ]
     busy = [(detect, detect + follow) for some in steps for detect, follow, faces in some if faces]
     detect, both = np.median(busy or [(1, 1)], axis=0)
     less = Tally(olds).cpu / max(Tally(first).cpu, 1e-9)
@@ -161,33 +200,63 @@ def _targets(runs: Sequence[Run], first: Sequence[Run], olds: Sequence[Run]) -> 
         ("all visits found", f"{of.found} of {of.visits}", of.found == of.visits),
         ("no wrong crops", str(of.wrong), not of.wrong),
         ("1 to 2 captures a visit", f"{each:.2f}", not of.visits or 1 <= each <= 2),
-        ("within 5 % of the best, 9 visits of 10", f"{of.good} of {of.visits}", of.good >= 0.9 * of.visits),
-        ("detecting and following, at most 1.6 times detecting", f"{both / detect:.2f}", both <= 1.6 * detect),
+        (
+            "within 5 % of the best, 9 visits of 10",
+            f"{of.good} of {of.visits}",
+            of.good >= 0.9 * of.visits,
+        ),
+        (
+            "detecting and following, at most 1.6 times detecting",
+            f"{both / detect:.2f}",
+            both <= 1.6 * detect,
+        ),
         ("at least 8 times less CPU than Haar", f"{less:.1f}", less >= 8),
     ]
 
 
 def _stills(settings: Settings, folder: Path) -> tuple[Section, Target]:
     stills.make(folder)
-    every = settings.model_copy(update={"min_face": 8})  # what MIN_FACE leaves out is a choice, not a miss
+    every = settings.model_copy(
+        update={"min_face": 8}
+    )  # what MIN_FACE leaves out is a choice, not a miss
     ours = watch("stills", 0, folder, Truth.read(folder / "truth.json"), every)
     (old,) = _haar([ours])
     rows: list[Line] = []
     for index, condition in enumerate((*stills.CONDITIONS, "all")):
         those = [n for n in ours.faces if n // stills.EACH == index or condition == "all"]
-        rows.append((condition, str(len(those)), *(str(sum((n, n) in run.hits for n in those)) for run in (ours, old))))
-    rows.append(("faces that are none", "0", *(str(sum(r.faces.values()) - len(r.hits)) for r in (ours, old))))
+        rows.append(
+            (
+                condition,
+                str(len(those)),
+                *(str(sum((n, n) in run.hits for n in those)) for run in (ours, old)),
+            )
+        )
+    rows.append(
+        (
+            "faces that are none",
+            "0",
+            *(str(sum(r.faces.values()) - len(r.hits)) for r in (ours, old)),
+        )
+    )
     times = len(ours.hits) / max(len(old.hits), 1)
     section = ("Faces found in still pictures", ("condition", "faces", "Facebridge", "Haar"), rows)
     most = len(ours.faces) / max(len(old.hits), 1)
-    return section, ("at least 1.4 times Haar's recall on stills", f"{times:.2f}; all faces: {most:.2f}", times >= 1.4)
+    return section, (
+        "at least 1.4 times Haar's recall on stills",
+        f"{times:.2f}; all faces: {most:.2f}",
+        times >= 1.4,
+    )
 
 
 def _show(sections: Sequence[Section], report: Path) -> None:
     text = [f"OpenCV {cv2.__version__}, Python {platform.python_version()}, {platform.machine()}\n"]
     for title, head, rows in sections:
         table = Table(*head, title=title, title_justify="left")
-        text += [f"## {title}\n", *("| " + " | ".join(row) + " |" for row in (head, ["---"] * len(head), *rows)), ""]
+        text += [
+            f"## {title}\n",
+            *("| " + " | ".join(row) + " |" for row in (head, ["---"] * len(head), *rows)),
+            "",
+        ]
         for row in rows:
             table.add_row(*row)
         Console(width=None if sys.stdout.isatty() else 120).print(table)

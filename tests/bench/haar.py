@@ -31,7 +31,9 @@ def pictures(path: Path) -> Iterator[Any]:
 def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # who asked for us says that it was stopped
     cv2.setNumThreads(1)
-    cascade = cv2.CascadeClassifier(str(Path(cv2.__file__).parent / "data" / "haarcascade_frontalface_default.xml"))
+    cascade = cv2.CascadeClassifier(
+        str(Path(cv2.__file__).parent / "data" / "haarcascade_frontalface_default.xml")
+    )
     for path in sys.argv[1:]:
         ms, boxes = [], []
         for number, picture in enumerate(pictures(Path(path))):

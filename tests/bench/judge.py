@@ -37,7 +37,10 @@ class Truth:
         told = json.loads(file.read_text())
         if not told["fps"] > 0:
             raise ValueError("fps: not above 0")
-        return cls(told["fps"], {one["visit"]: {n: sight for n, *sight in one["frames"]} for one in told["visits"]})
+        return cls(
+            told["fps"],
+            {one["visit"]: {n: sight for n, *sight in one["frames"]} for one in told["visits"]},
+        )
 
     def whose(self, number: int, box: Sequence[float]) -> int | None:
         """The visit in whose face the middle of a box lies; of several the one that it covers best."""
@@ -45,7 +48,10 @@ class Truth:
         for visit, frames in self.visits.items():
             left, top, wide, tall, share = frames.get(number, (0, 0, 0, 0, 0))
             if share > SEEN and left < x + w / 2 < left + wide and top < y + h / 2 < top + tall:
-                across, down = min(x + w, left + wide) - max(x, left), min(y + h, top + tall) - max(y, top)
+                across, down = (
+                    min(x + w, left + wide) - max(x, left),
+                    min(y + h, top + tall) - max(y, top),
+                )
                 fits[visit] = across * down / (w * h + wide * tall - across * down)
         return max(fits, key=lambda visit: fits[visit], default=None)
 
@@ -98,7 +104,11 @@ class Tally:
     """The counts of some runs; those of visits are in the order of all visits."""
 
     def __init__(self, runs: Sequence[Run]) -> None:
-        shots = [[one for one in run.published if one.whose == visit] for run in runs for visit in run.truth.visits]
+        shots = [
+            [one for one in run.published if one.whose == visit]
+            for run in runs
+            for visit in run.truth.visits
+        ]
         ids = [{one.facts.get("visit") for one in some} for some in shots]
         best = [run.best.get(visit, 1) for run in runs for visit in run.truth.visits]
         tops = [max((one.facts.get("quality", 0) for one in some), default=0) for some in shots]
@@ -118,13 +128,21 @@ class Tally:
         self.ratios = [top / most for top, most in zip(tops, best, strict=True)]
         self.captures = sum(len(run.published) for run in runs)
         self.wrong = sum(one.whose is None for run in runs for one in run.published)
-        self.split, self.swapped = sum(len(some) > 1 for some in ids), sum(len(some) > 1 for some in owners.values())
+        self.split, self.swapped = (
+            sum(len(some) > 1 for some in ids),
+            sum(len(some) > 1 for some in owners.values()),
+        )
         self.good = sum(ratio >= BEST for ratio in self.ratios)
         self.covered = sum(_covered(run, visit) for run in runs for visit in run.truth.visits)
         hits = {(id(run), *hit) for run in runs for hit in run.hits}
         self.recall = len(there & hits) / max(len(there), 1)
-        self.frames, self.seconds = sum(len(run.faces) for run in runs), sum(run.seconds for run in runs)
-        spent = sum(sum(run.ms[step]) for run in runs for step in ("detect", "follow", "encode"))  # crop is in follow
+        self.frames, self.seconds = (
+            sum(len(run.faces) for run in runs),
+            sum(run.seconds for run in runs),
+        )
+        spent = sum(
+            sum(run.ms[step]) for run in runs for step in ("detect", "follow", "encode")
+        )  # crop is in follow
         self.cpu = spent / 1000 / max(self.seconds, 1e-9)
 
 
@@ -138,8 +156,15 @@ def _covered(run: Run, visit: int) -> bool:
 
 def watch(scene: str, seed: int, path: Path, truth: Truth, settings: Settings) -> Run:
     """Run the detector over a video or folder of pictures, by the clip's clock, as fast as it goes."""
-    finder = Faces(model_path(settings.model), settings.detect_width, settings.score, settings.min_face)
-    visits, run, due, epoch = Visits(settings), Run(scene, seed, path, truth), 0.0, datetime(2026, 1, 1, tzinfo=UTC)
+    finder = Faces(
+        model_path(settings.model), settings.detect_width, settings.score, settings.min_face
+    )
+    visits, run, due, epoch = (
+        Visits(settings),
+        Run(scene, seed, path, truth),
+        0.0,
+        datetime(2026, 1, 1, tzinfo=UTC),
+    )
     numbers: dict[datetime, int] = {}
 
     def keep(shots: Iterable[Shot]) -> None:

@@ -12,7 +12,11 @@ from cv2.typing import MatLike
 from tests.bench.judge import Run
 
 MOST = 1000  # shots in all: a page of some 7 MB
-SIDE, CELL, COLUMNS = 160, 110, 12  # pixels of a shot in the page, and in the picture; shots in a row of it
+SIDE, CELL, COLUMNS = (
+    160,
+    110,
+    12,
+)  # pixels of a shot in the page, and in the picture; shots in a row of it
 _STYLE = """body{font:14px system-ui;margin:2em;background:#fafafa}main{display:flex;flex-wrap:wrap;gap:1em}
 figure{margin:0;padding:.5em;background:#fff;border:1px solid #ddd;width:160px}.nobody{background:#fbb}
 img{width:100%;height:160px;object-fit:contain;background:#eee}figcaption{font-size:11px;color:#444}"""
@@ -20,19 +24,31 @@ img{width:100%;height:160px;object-fit:contain;background:#eee}figcaption{font-s
 
 def write(file: Path, runs: Sequence[Run]) -> None:
     """The page, and beside it the picture (.png): by visit id, best first; * is final, what is nobody's is red."""
-    parts, cells = [f"<!doctype html><meta charset=utf-8><title>Shots</title><style>{_STYLE}</style>"], []
+    parts, cells = (
+        [f"<!doctype html><meta charset=utf-8><title>Shots</title><style>{_STYLE}</style>"],
+        [],
+    )
     left = MOST
     for run in runs:
-        shots = sorted(run.published, key=lambda one: (one.facts["visit"], -one.facts["quality"]))[:left]
+        shots = sorted(run.published, key=lambda one: (one.facts["visit"], -one.facts["quality"]))[
+            :left
+        ]
         left -= len(shots)
         parts.append(f"<h2>{html.escape(run.scene)}, seed {run.seed}</h2><main>")
-        cells.append(_cell(None, [run.scene, f"seed {run.seed}", f"{len(run.published)} shots"], 255))
+        cells.append(
+            _cell(None, [run.scene, f"seed {run.seed}", f"{len(run.published)} shots"], 255)
+        )
         for one in shots:
             picture, facts, final = one.picture, one.facts, "*" * one.facts.get("final", False)
             assert picture is not None
             whose = "nobody" if one.whose is None else f"visit {one.whose}"
-            said = [f"{whose}, {facts['quality']:.2f}", f"{facts['visit'][-7:]} #{facts['shot']}{final}"]
-            data = cv2.imencode(".jpg", _fitted(picture, SIDE), [cv2.IMWRITE_JPEG_QUALITY, 85])[1].tobytes()
+            said = [
+                f"{whose}, {facts['quality']:.2f}",
+                f"{facts['visit'][-7:]} #{facts['shot']}{final}",
+            ]
+            data = cv2.imencode(".jpg", _fitted(picture, SIDE), [cv2.IMWRITE_JPEG_QUALITY, 85])[
+                1
+            ].tobytes()
             parts.append(
                 f"<figure class={whose.split()[0]}><img alt=shot src='data:image/jpeg;base64,"
                 f"{base64.b64encode(data).decode()}'><figcaption>{whose}<br>quality {facts['quality']:.2f}<br>"
@@ -61,5 +77,7 @@ def _cell(picture: MatLike | None, lines: Sequence[str], bright: int) -> MatLike
         cell[: small.shape[0], : small.shape[1]] = small
     for number, line in enumerate(reversed(lines)):
         where = (3, CELL + 24 - 13 * number)
-        cv2.putText(cell, line, where, cv2.FONT_HERSHEY_SIMPLEX, 0.37, (bright, bright, 255), 1, cv2.LINE_AA)
+        cv2.putText(
+            cell, line, where, cv2.FONT_HERSHEY_SIMPLEX, 0.37, (bright, bright, 255), 1, cv2.LINE_AA
+        )
     return cell

@@ -11,7 +11,9 @@ from local.sample import portrait
 
 CONDITIONS = ("plain", "dark", "blur", "tilted", "half size")
 WIDTHS = (64, 100, 150)  # pixels of the face; half size makes them 32, 50 and 75
-EACH = 4 * len(WIDTHS) * 2  # pictures for a condition: two portraits and their mirrors, all widths, two places
+EACH = (
+    4 * len(WIDTHS) * 2
+)  # pictures for a condition: two portraits and their mirrors, all widths, two places
 WIDTH, HEIGHT = 640, 480
 
 
@@ -40,7 +42,9 @@ def make(folder: Path) -> None:
     (folder / "truth.json").write_text(json.dumps({"fps": 1, "visits": visits}))
 
 
-def _placed(number: int, width: int, random: np.random.Generator) -> tuple[MatLike, tuple[float, float, float, float]]:
+def _placed(
+    number: int, width: int, random: np.random.Generator
+) -> tuple[MatLike, tuple[float, float, float, float]]:
     """A portrait (2 and 3: mirrored) in a black frame, its face `width` pixels wide and wholly inside."""
     picture, (x, y, w, h) = portrait(number % 2)
     if number >= 2:

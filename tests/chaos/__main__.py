@@ -22,27 +22,54 @@ from tests.chaos.trial import MEASURED, Row
 
 README = Path(__file__).resolve().parents[2] / "README.md"
 MARK, LONG = ("<!-- chaos -->\n", "<!-- /chaos -->\n"), "30 minutes of outage"
-COUNTS = ("captured", "stored", "dropped", "lost", "stored twice", "absorbed", "recovery (s)", "peak waiting")
+COUNTS = (
+    "captured",
+    "stored",
+    "dropped",
+    "lost",
+    "stored twice",
+    "absorbed",
+    "recovery (s)",
+    "peak waiting",
+)
 HEAD = ("fault", *COUNTS, *(f"{part} (MB)" for part in MEASURED[:3]), "")
 
 
 def main() -> None:
     """Run the rows that are chosen, show them, say the sum as the last line; exit 1 unless all is sound."""
     parser = argparse.ArgumentParser("./just chaos", description=__doc__)
-    parser.add_argument("--only", action="append", metavar="WORDS", help="only rows with these words in their name")
-    parser.add_argument("--except", action="append", metavar="WORDS", dest="but", help="no rows with these words")
     parser.add_argument(
-        "--repeat", type=int, default=1, metavar="N", help="each row so often; those that measure time once"
+        "--only", action="append", metavar="WORDS", help="only rows with these words in their name"
     )
-    parser.add_argument("--seed", type=int, default=random.randrange(10**6), help="of every random choice")
-    parser.add_argument("--brief", action="store_true", help="shorter faults: all rows within ten minutes")
-    parser.add_argument("--jobs", type=int, default=3, metavar="N", help="rows at the same time (%(default)s)")
+    parser.add_argument(
+        "--except", action="append", metavar="WORDS", dest="but", help="no rows with these words"
+    )
+    parser.add_argument(
+        "--repeat",
+        type=int,
+        default=1,
+        metavar="N",
+        help="each row so often; those that measure time once",
+    )
+    parser.add_argument(
+        "--seed", type=int, default=random.randrange(10**6), help="of every random choice"
+    )
+    parser.add_argument(
+        "--brief", action="store_true", help="shorter faults: all rows within ten minutes"
+    )
+    parser.add_argument(
+        "--jobs", type=int, default=3, metavar="N", help="rows at the same time (%(default)s)"
+    )
     parser.add_argument("--list", action="store_true", help="name the rows and end")
-    parser.add_argument("--report", type=Path, default=Path(".run/chaos.md"), help="the table (%(default)s)")
+    parser.add_argument(
+        "--report", type=Path, default=Path(".run/chaos.md"), help="the table (%(default)s)"
+    )
     parser.add_argument("--readme", action="store_true", help="put the table into the README too")
     chosen = parser.parse_args()
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.default_int_handler)  # a shell's background job would ignore the first
+        signal.signal(
+            number, signal.default_int_handler
+        )  # a shell's background job would ignore the first
     asked, but = chosen.only or (), chosen.but or ()
     names = [name for name in FAULTS if not asked or any(words in name for words in asked)]
     names = [name for name in names if not any(words in name for words in but)]
@@ -56,14 +83,21 @@ def main() -> None:
         sys.exit("--repeat and --jobs: at least 1")
     begun, rows = time.monotonic(), []
     times = range(chosen.repeat)
-    runs = [(name, chosen.seed + number) for number in times for name in names if not (number and name in ALONE)]
+    runs = [
+        (name, chosen.seed + number)
+        for number in times
+        for name in names
+        if not (number and name in ALONE)
+    ]
     print(f"seed {chosen.seed}: {len(names)} faults, {len(runs)} runs", flush=True)
     place = tempfile.mkdtemp(prefix="facebridge-chaos-")
     try:
         for row in _all(runs, chosen.brief, place, chosen.jobs):
             rows.append(row)
             counts = f"captured={row.captured} lost={row.lost} duplicated={row.twice}"
-            said = f"{row.fault} [{row.seed}] {counts} in {row.seconds:.0f} s {row.note}{_said(row)}"
+            said = (
+                f"{row.fault} [{row.seed}] {counts} in {row.seconds:.0f} s {row.note}{_said(row)}"
+            )
             print("ok " if row.sound else "BAD", said, flush=True)
     except KeyboardInterrupt:
         shutil.rmtree(place, ignore_errors=True)  # of trials that were not over
@@ -82,17 +116,26 @@ def main() -> None:
     for row in rows:
         if not row.sound:
             print(f"BAD: {row.fault} [{row.seed}]:{_said(row)}")
-    captured, lost, twice = (sum(getattr(row, name) for row in rows) for name in ("captured", "lost", "twice"))
-    print(f"faults={len(names)} runs={len(rows)} captured={captured} lost={lost} duplicated={twice}")
+    captured, lost, twice = (
+        sum(getattr(row, name) for row in rows) for name in ("captured", "lost", "twice")
+    )
+    print(
+        f"faults={len(names)} runs={len(rows)} captured={captured} lost={lost} duplicated={twice}"
+    )
     sys.exit(len(rows) < len(runs) or not all(row.sound for row in rows))
 
 
 def _all(runs: list[tuple[str, int]], brief: bool, place: str, jobs: int) -> Iterator[Row]:
     """The rows as they get ready; those that measure time come last, one at a time."""
     spawn = multiprocessing.get_context("spawn")
-    for count, some in ((jobs, [r for r in runs if r[0] not in ALONE]), (1, [r for r in runs if r[0] in ALONE])):
+    for count, some in (
+        (jobs, [r for r in runs if r[0] not in ALONE]),
+        (1, [r for r in runs if r[0] in ALONE]),
+    ):
         with ProcessPoolExecutor(count, spawn, max_tasks_per_child=1) as pool:
-            ready: list[Future[Row]] = [pool.submit(perform, name, seed, brief, place) for name, seed in some]
+            ready: list[Future[Row]] = [
+                pool.submit(perform, name, seed, brief, place) for name, seed in some
+            ]
             try:
                 for future in as_completed(ready):
                     yield future.result()
@@ -118,7 +161,12 @@ def _cells(row: Row) -> list[str]:
         round(row.recovery, 1),
         row.peak_waiting,
     ]
-    return [row.fault, *map(str, numbers), *(f"{row.peak.get(part, 0):.0f}" for part in MEASURED[:3]), row.note]
+    return [
+        row.fault,
+        *map(str, numbers),
+        *(f"{row.peak.get(part, 0):.0f}" for part in MEASURED[:3]),
+        row.note,
+    ]
 
 
 def _table(rows: list[Row]) -> Table:

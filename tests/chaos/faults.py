@@ -125,7 +125,9 @@ def _(trial: Trial) -> None:
     trial.start()
     trial.wait(trial.long(60, 15))
     trial.finish()
-    trial.expect(trial.row.absorbed <= trial.row.captured / 10, "a slow link was choked with copies")
+    trial.expect(
+        trial.row.absorbed <= trial.row.captured / 10, "a slow link was choked with copies"
+    )
 
 
 @fault("link of 300 ms each way")
@@ -258,7 +260,10 @@ def _(trial: Trial) -> None:
 
 @fault("power cut on the edge")
 def _(trial: Trial) -> None:
-    place, images = trial.folder / "disk", [trial.folder / "disk-0.img", trial.folder / "disk-1.img"]
+    place, images = (
+        trial.folder / "disk",
+        [trial.folder / "disk-0.img", trial.folder / "disk-1.img"],
+    )
     _format(images[0], 256)
     trial.stack.outbox = place / "outbox.db"
     trial.stack.set("detector", "OUTBOX", str(trial.stack.outbox))
@@ -270,7 +275,9 @@ def _(trial: Trial) -> None:
             trial.moment(0.5, 2)
             trial.stack.kill("detector")
             old, new = images[cut % 2], images[(cut + 1) % 2]
-            shutil.copyfile(old, new)  # what the disk has at this instant; the rest was only in memory
+            shutil.copyfile(
+                old, new
+            )  # what the disk has at this instant; the rest was only in memory
             _run("umount", "--lazy", str(place))
             _mount(place, "-o", "loop", str(new))
             trial.stack.start("detector")
@@ -289,7 +296,9 @@ def _(trial: Trial) -> None:
     with _mounted(place, "-o", "loop", str(image)):
         trial.start()
         trial.link.cut()
-        refused = trial.until(lambda: trial.said("detector", "dropped"), 90, "the full disk refused nothing")
+        refused = trial.until(
+            lambda: trial.said("detector", "dropped"), 90, "the full disk refused nothing"
+        )
         trial.wait(2)
         _fill(place / "ballast", place, leave=1)  # even the reserve is taken
         trial.wait(2)
@@ -298,9 +307,13 @@ def _(trial: Trial) -> None:
         (place / "ballast").unlink()
         trial.wait(2)
         trial.heal()
-        trial.until(lambda: trial.waiting() < 40, 60, "the outbox does not drain")  # from here on nothing is refused
+        trial.until(
+            lambda: trial.waiting() < 40, 60, "the outbox does not drain"
+        )  # from here on nothing is refused
         newest = trial.last_seq()
-        trial.until(lambda: trial.last_seq() > newest + 20, 60, "a disk that was full takes nothing more")
+        trial.until(
+            lambda: trial.last_seq() > newest + 20, 60, "a disk that was full takes nothing more"
+        )
         counted = trial.stack.metric("detector", "facebridge_dropped_total")
         trial.finish()
         said = trial.said("detector", "dropped")
@@ -318,37 +331,64 @@ def _over_budget(policy: str, trial: Trial) -> None:
     trial.until(lambda: trial.said("detector", "dropped") > 50, 60, "nothing was dropped")
     trial.link.heal()
     trial.heal()
-    trial.until(lambda: trial.waiting() < 40, 60, "the outbox does not drain")  # from here on nothing is dropped
+    trial.until(
+        lambda: trial.waiting() < 40, 60, "the outbox does not drain"
+    )  # from here on nothing is dropped
     trial.wait(1)
     counted = trial.stack.metric("detector", "facebridge_dropped_total")
     trial.finish()
-    said, gaps = trial.said("detector", "dropped"), trial.one("SELECT sum(last - first + 1) FROM gaps")
-    trial.expect(said == gaps == counted, f"{said} said, {gaps} in the ledger, {counted:.0f} counted")
+    said, gaps = (
+        trial.said("detector", "dropped"),
+        trial.one("SELECT sum(last - first + 1) FROM gaps"),
+    )
+    trial.expect(
+        said == gaps == counted, f"{said} said, {gaps} in the ledger, {counted:.0f} counted"
+    )
     trial.row.note = f"{gaps} dropped by choice = counted = explained"
 
 
 @fault("outbox fills, visits get one shot", sizes=(100_000, 150_000))
 def _(trial: Trial) -> None:
-    for name, value in {"MODE": "best", "OUTBOX_MAX_BYTES": "5000000", "OUTBOX_STRICT": "0.12"}.items():
+    for name, value in {
+        "MODE": "best",
+        "OUTBOX_MAX_BYTES": "5000000",
+        "OUTBOX_STRICT": "0.12",
+    }.items():
         trial.stack.set("detector", name, value)
     trial.start()
     trial.wait(6)
     trial.link.cut()
-    trial.until(lambda: trial.said("detector", "outbox fills"), 60, "a filling outbox is not noticed")
+    trial.until(
+        lambda: trial.said("detector", "outbox fills"), 60, "a filling outbox is not noticed"
+    )
     since = trial.last_seq()
     trial.wait(trial.long(40, 16))
     until = trial.last_seq()
     trial.link.heal()
     trial.heal()
-    trial.until(lambda: trial.said("detector", "outbox has room"), 60, "that there is room again is not noticed")
+    trial.until(
+        lambda: trial.said("detector", "outbox has room"),
+        60,
+        "that there is room again is not noticed",
+    )
     trial.wait(9)
     trial.finish()
     with closing(trial.outbox()) as db:
-        shots = {seq: json.loads(facts) for seq, facts in db.execute("SELECT seq, facts FROM captures")}
-    strict = [facts for seq, facts in shots.items() if since + 1 < seq <= until]  # the first visit had begun before
+        shots = {
+            seq: json.loads(facts) for seq, facts in db.execute("SELECT seq, facts FROM captures")
+        }
+    strict = [
+        facts for seq, facts in shots.items() if since + 1 < seq <= until
+    ]  # the first visit had begun before
     trial.expect(len(strict) > 1, "nothing was captured in the outage")
-    trial.expect(all("final" in facts and facts["shot"] == "1" for facts in strict), "more than one shot of a visit")
-    trial.expect(any(facts["shot"] == "2" for seq, facts in shots.items() if seq > until), "it stays at one shot")
+    trial.expect(
+        all("final" in facts and facts["shot"] == "1" for facts in strict),
+        "more than one shot of a visit",
+    )
+    trial.expect(
+        any(facts["shot"] == "2" for seq, facts in shots.items() if seq > until),
+        "it stays at one shot",
+    )
     trial.row.note = f"{len(strict)} visits, {len(strict)} shots while the link was cut"
 
 
@@ -362,13 +402,20 @@ FAULTS["outbox full, drop-newest"] = (partial(_over_budget, "drop-newest"), {})
 # Mosquitto counts by CLOCK_BOOTTIME, which never jumps; but libfaketime would make that jump too.
 @fault("clocks of detector and processor jump an hour")
 def _(trial: Trial) -> None:
-    libraries = [*Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"), *Path("/usr/lib/faketime").glob("*MT.so.1")]
+    libraries = [
+        *Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"),
+        *Path("/usr/lib/faketime").glob("*MT.so.1"),
+    ]
     if not libraries:
         raise TrialError("needs libfaketime: apt-get install libfaketime")
     clocks = {part: trial.folder / f"clock-{part}" for part in ("detector", "processor")}
     for part, clock in clocks.items():
         clock.write_text("+0")
-        fake = {"LD_PRELOAD": str(libraries[0]), "FAKETIME_TIMESTAMP_FILE": str(clock), "FAKETIME_NO_CACHE": "1"}
+        fake = {
+            "LD_PRELOAD": str(libraries[0]),
+            "FAKETIME_TIMESTAMP_FILE": str(clock),
+            "FAKETIME_NO_CACHE": "1",
+        }
         for setting, value in {**fake, "FAKETIME_DONT_FAKE_MONOTONIC": "1"}.items():
             trial.stack.set(part, setting, value)
     trial.start()
@@ -382,13 +429,17 @@ def _(trial: Trial) -> None:
 
 @fault("certificate expired, then a new one")
 def _(trial: Trial) -> None:
-    _other_bundle(trial, lambda authority: authority.issue("edge-1", force=True, valid=timedelta(seconds=-60)))
+    _other_bundle(
+        trial, lambda authority: authority.issue("edge-1", force=True, valid=timedelta(seconds=-60))
+    )
 
 
 @fault("certificate of another edge")
 def _(trial: Trial) -> None:
     own = trial.stack.folder / "pki" / "edge-1"
-    _other_bundle(trial, lambda authority: shutil.copytree(authority.issue("edge-2"), own, dirs_exist_ok=True))
+    _other_bundle(
+        trial, lambda authority: shutil.copytree(authority.issue("edge-2"), own, dirs_exist_ok=True)
+    )
     keys = trial.stack.s3().list_objects_v2(Bucket=BUCKET, Prefix="faces/edge-2/")
     trial.expect(keys["KeyCount"] == 0, "something was stored under the other edge's name")
 
@@ -439,8 +490,12 @@ def _(trial: Trial) -> None:
     trial.heal()
     trial.finish()
     trial.expect(trial.said("processor", "quarantined") > 100, "no garbage arrived")
-    trial.row.note = f"receipt after {quiet * 1000:.0f} ms; in the flood after {flooded * 1000:.0f} ms"
-    trial.expect(flooded <= 2 * max(quiet, 0.02), f"latency was more than doubled: {trial.row.note}")
+    trial.row.note = (
+        f"receipt after {quiet * 1000:.0f} ms; in the flood after {flooded * 1000:.0f} ms"
+    )
+    trial.expect(
+        flooded <= 2 * max(quiet, 0.02), f"latency was more than doubled: {trial.row.note}"
+    )
 
 
 def _receipt_time(trial: Trial, seconds: float) -> float:
@@ -487,8 +542,13 @@ def _(trial: Trial) -> None:
     begun = time.monotonic()
     trial.finish(drain=1500)
     rate, last = count / trial.row.recovery, trial.row.peak["detector"]
-    trial.row.note = f"ready after {ready:.1f} s, {rate:.0f}/s out, detector {first:.0f} to {last:.0f} MB"
-    trial.expect(ready < 5 and last < first + 40, f"start-up or memory grow with the outbox: {trial.row.note}")
+    trial.row.note = (
+        f"ready after {ready:.1f} s, {rate:.0f}/s out, detector {first:.0f} to {last:.0f} MB"
+    )
+    trial.expect(
+        ready < 5 and last < first + 40,
+        f"start-up or memory grow with the outbox: {trial.row.note}",
+    )
 
 
 @fault("30 minutes of outage", alone=True, rate=5)
@@ -504,7 +564,9 @@ def _(trial: Trial) -> None:
     trial.link.heal()
     trial.heal()
     trial.finish(drain=900)
-    trial.row.note = "; ".join(f"{part} {before[part]:.0f} to {after[part]:.0f} MB" for part in parts)
+    trial.row.note = "; ".join(
+        f"{part} {before[part]:.0f} to {after[part]:.0f} MB" for part in parts
+    )
     grown = [part for part in parts if not 0 < after[part] <= 1.2 * before[part]]
     trial.expect(not grown, f"memory grew: {trial.row.note}")
 

@@ -55,13 +55,17 @@ class Gateway:
 
         self._server = Server(("127.0.0.1", 0), Handler)
         self.port = self._server.server_address[1]
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, args=(0.05,), daemon=True
+        )
 
     def __enter__(self) -> Self:
         self._thread.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
+    ) -> None:
         self.mode = ""
         self._server.shutdown()
         self._thread.join()
@@ -69,7 +73,9 @@ class Gateway:
 
     def pass_on(self, request: BaseHTTPRequestHandler, target: int) -> None:
         """Serve one request."""
-        mode = self.mode if request.path.count("/") > 2 else ""  # the readiness question is about the bucket
+        mode = (
+            self.mode if request.path.count("/") > 2 else ""
+        )  # the readiness question is about the bucket
         self.spoilt += mode != ""
         body = self._read(request, 1024 if mode == "slow" else 0)
         if mode in REFUSALS:
@@ -85,7 +91,9 @@ class Gateway:
             return _answer(request, 200, {"Content-Type": "application/xml"}, b"<broken")
         connection = HTTPConnection("127.0.0.1", target, timeout=60)
         try:
-            connection.putrequest(request.command, request.path, skip_host=True, skip_accept_encoding=True)
+            connection.putrequest(
+                request.command, request.path, skip_host=True, skip_accept_encoding=True
+            )
             for name, value in request.headers.items():
                 if name.lower() not in ("connection", "expect"):
                     connection.putheader(name, value)
@@ -121,7 +129,11 @@ class Gateway:
 
 
 def _answer(
-    request: BaseHTTPRequestHandler, status: int, headers: dict[str, str], body: bytes, size: str | None = None
+    request: BaseHTTPRequestHandler,
+    status: int,
+    headers: dict[str, str],
+    body: bytes,
+    size: str | None = None,
 ) -> None:
     request.send_response_only(status)
     for name, value in headers.items():

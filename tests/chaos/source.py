@@ -25,9 +25,18 @@ from detector.faces import Face
 from detector.outbox import Outbox
 from detector.settings import Settings
 
-_HEAD, _END = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\x40\0\0\0\x40\x08\2\0\0\0\0\0\0\0", b"\0\0\0\0IEND\xaeB`\x82"
+_HEAD, _END = (
+    b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\x40\0\0\0\x40\x08\2\0\0\0\0\0\0\0",
+    b"\0\0\0\0IEND\xaeB`\x82",
+)
 _FRAME = np.zeros((480, 640, 3), np.uint8)
-FACTS: dict[str, Any] = {"box": (10, 10, 64, 64), "frame": (640, 480), "score": 0.9, "quality": 0.8, "shot": 1}
+FACTS: dict[str, Any] = {
+    "box": (10, 10, 64, 64),
+    "frame": (640, 480),
+    "score": 0.9,
+    "quality": 0.8,
+    "shot": 1,
+}
 
 
 def png(size: int) -> bytes:

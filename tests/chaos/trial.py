@@ -23,7 +23,13 @@ from local.link import Link
 from local.stack import BUCKET, PARTS, Stack
 from tests.chaos.gateway import Gateway
 
-LOADED = ("detector", "edge-broker", "cloud-broker", "processor", "store")  # what may be killed or hung
+LOADED = (
+    "detector",
+    "edge-broker",
+    "cloud-broker",
+    "processor",
+    "store",
+)  # what may be killed or hung
 MEASURED = ("edge-broker", "cloud-broker", "processor", "detector")
 
 
@@ -74,11 +80,18 @@ class Trial:
     ) -> None:
         self.rng, self.brief, self._versioned = random.Random(folder.name), brief, versions
         self.folder, self.commits, self._quiet = folder, folder / "commits", folder / "quiet"
-        load = {"MODE": "every", "RATE": str(rate), "SIZES": f"{sizes[0]}-{sizes[1]}", "COMMITS": str(self.commits)}
+        load = {
+            "MODE": "every",
+            "RATE": str(rate),
+            "SIZES": f"{sizes[0]}-{sizes[1]}",
+            "COMMITS": str(self.commits),
+        }
         self.stack = Stack(folder, env={"detector": {**load, "QUIET": str(self._quiet)}})
         self.stack.programs["detector"] = "tests.chaos.source"
         self.row = Row("", seed)
-        self.excused = ""  # the reason for which captures may be given up in this trial; elsewhere none may
+        self.excused = (
+            ""  # the reason for which captures may be given up in this trial; elsewhere none may
+        )
         self._healed: tuple[float, int] | None = None
         self._over = threading.Event()
         self._sampler = threading.Thread(target=self._sample)
@@ -100,7 +113,9 @@ class Trial:
             raise
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
+    ) -> None:
         self._open.close()
 
     def _end(self) -> None:
@@ -181,7 +196,9 @@ class Trial:
 
     def waiting(self, newest: int = 10**9) -> int:
         """How many captures, up to the seq `newest`, have no receipt."""
-        return self.one(f"SELECT count(*) FROM captures INDEXED BY waiting WHERE png IS NOT NULL AND seq <= {newest}")
+        return self.one(
+            f"SELECT count(*) FROM captures INDEXED BY waiting WHERE png IS NOT NULL AND seq <= {newest}"
+        )
 
     def said(self, part: str, event: str) -> int:
         """How often a client has said so."""
@@ -208,7 +225,9 @@ class Trial:
         """Let captures come a little longer, end the load, wait until the outbox is empty, compare."""
         row = self.row
         if (code := self.stack.ended("detector")) is not None:
-            raise TrialError(f"the load ended by itself: {self.stack.obituary('detector')} ({code})")
+            raise TrialError(
+                f"the load ended by itself: {self.stack.obituary('detector')} ({code})"
+            )
         if self._healed is None:
             self.heal()
         assert self._healed
@@ -235,7 +254,9 @@ class Trial:
             if committed.setdefault(int(seq), sha256) != sha256:
                 row.trouble = f"seq {seq} was given twice"
         with closing(self.outbox()) as db:
-            gaps = db.execute("SELECT first, last FROM gaps WHERE reason = ?", (self.excused,)).fetchall()
+            gaps = db.execute(
+                "SELECT first, last FROM gaps WHERE reason = ?", (self.excused,)
+            ).fetchall()
         explained = {seq for first, last in gaps for seq in range(first, last + 1)}
         row.captured = len(committed)
         there: dict[int, list[bool]] = defaultdict(list)
@@ -244,7 +265,9 @@ class Trial:
         def same(item: tuple[str, str]) -> tuple[int, bool]:
             seq = int(item[0][-13:-4])
             digest = hashlib.sha256()
-            for chunk in s3.get_object(Bucket=BUCKET, Key=item[0], VersionId=item[1])["Body"].iter_chunks(65536):
+            for chunk in s3.get_object(Bucket=BUCKET, Key=item[0], VersionId=item[1])[
+                "Body"
+            ].iter_chunks(65536):
                 digest.update(chunk)
             return seq, committed.get(seq, digest.hexdigest()) == digest.hexdigest()
 
@@ -263,7 +286,9 @@ class Trial:
             row.trouble = f"the audit says {found.line()}"
 
     def _versions(self, s3: Any) -> Iterator[list[tuple[str, str]]]:
-        for page in s3.get_paginator("list_object_versions").paginate(Bucket=BUCKET, Prefix="faces/"):
+        for page in s3.get_paginator("list_object_versions").paginate(
+            Bucket=BUCKET, Prefix="faces/"
+        ):
             yield [(item["Key"], item["VersionId"]) for item in page.get("Versions", ())]
 
 
@@ -275,7 +300,12 @@ def _interrupted(*_: object) -> None:
 
 
 def run(
-    name: str, fault: Callable[["Trial"], None], options: dict[str, Any], seed: int, brief: bool, place: str
+    name: str,
+    fault: Callable[["Trial"], None],
+    options: dict[str, Any],
+    seed: int,
+    brief: bool,
+    place: str,
 ) -> Row:
     """Run one trial in a folder of its own below `place`, which is kept only if something was wrong."""
     os.umask(0o077)

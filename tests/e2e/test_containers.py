@@ -40,7 +40,15 @@ class System:
 
     def compose(self, *words: str) -> str:
         """Run Compose and return what it prints; its own log is shown when it fails."""
-        command = ["docker", "compose", "-p", self.project, "-f", str(ROOT / "compose" / "compose.yaml"), *words]
+        command = [
+            "docker",
+            "compose",
+            "-p",
+            self.project,
+            "-f",
+            str(ROOT / "compose" / "compose.yaml"),
+            *words,
+        ]
         env = os.environ | {"LOOP": self.loop, "TAG": self.project, "MODE": "every"}
         env.pop("COMPOSE_PROJECT_NAME", None)
         ran = subprocess.run(command, capture_output=True, text=True, env=env, timeout=900)
@@ -48,13 +56,21 @@ class System:
         return ran.stdout
 
     def container(self, service: str) -> Any:
-        filters = {"label": [f"com.docker.compose.project={self.project}", f"com.docker.compose.service={service}"]}
+        filters = {
+            "label": [
+                f"com.docker.compose.project={self.project}",
+                f"com.docker.compose.service={service}",
+            ]
+        }
         (found,) = self.docker.containers.list(all=True, filters=filters)
         return found
 
     def healthy(self, *services: str) -> bool:
         states = [self.container(service).attrs["State"] for service in services]
-        return all(state["Status"] == "running" and state["Health"]["Status"] == "healthy" for state in states)
+        return all(
+            state["Status"] == "running" and state["Health"]["Status"] == "healthy"
+            for state in states
+        )
 
     def s3(self) -> Any:
         port = self.container("store").ports["8333/tcp"][0]["HostPort"]
@@ -83,7 +99,11 @@ class System:
         for state in before.values():
             os.kill(state["Pid"], signal.SIGKILL)
         for service, state in before.items():
-            until(lambda s=service, was=state: self.container(s).attrs["State"]["StartedAt"] != was["StartedAt"])
+            until(
+                lambda s=service, was=state: (
+                    self.container(s).attrs["State"]["StartedAt"] != was["StartedAt"]
+                )
+            )
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +113,17 @@ def system() -> Iterator[System]:
         system.compose("up", "--build", "--detach", "--wait")
         yield system
     finally:
-        system.compose("--profile", "tools", "down", "--volumes", "--remove-orphans", "--timeout", "3", "--rmi", "all")
+        system.compose(
+            "--profile",
+            "tools",
+            "down",
+            "--volumes",
+            "--remove-orphans",
+            "--timeout",
+            "3",
+            "--rmi",
+            "all",
+        )
 
 
 def test_a_face_reaches_the_bucket_with_its_facts(system: System) -> None:
@@ -138,14 +168,22 @@ def test_a_container_writes_to_its_volumes_only(system: System, service: str) ->
     mounts = {mount["Destination"] for mount in system.container(service).attrs["Mounts"]}
     for change in system.container(service).diff() or []:
         assert any(
-            place.startswith(change["Path"]) for place in (*mounts, "/tmp", "/users.json", "/usr/sbin/docker-init")
+            place.startswith(change["Path"])
+            for place in (*mounts, "/tmp", "/users.json", "/usr/sbin/docker-init")
         ), change
 
 
 def test_only_the_store_has_a_port_and_only_here(system: System) -> None:
     for service in RUNNING:
-        published = [place for places in system.container(service).ports.values() if places for place in places]
-        assert [place["HostIp"] for place in published] == (["127.0.0.1"] if service == "store" else [])
+        published = [
+            place
+            for places in system.container(service).ports.values()
+            if places
+            for place in places
+        ]
+        assert [place["HostIp"] for place in published] == (
+            ["127.0.0.1"] if service == "store" else []
+        )
 
 
 def test_only_the_brokers_meet(system: System) -> None:
@@ -178,7 +216,9 @@ def test_images_are_small(system: System) -> None:
 
 
 def test_an_image_stops_by_itself_as_process_1(system: System) -> None:
-    services = ["edge-broker" if name == "broker" else name for name in reversed(OURS)]  # the broker last
+    services = [
+        "edge-broker" if name == "broker" else name for name in reversed(OURS)
+    ]  # the broker last
     for service in services:
         container = system.container(service)
         began = time.monotonic()
@@ -203,9 +243,12 @@ def test_the_wan_is_cut_for_a_minute(system: System) -> None:
 
 
 @pytest.mark.parametrize(
-    "services", [("sample", "edge-broker"), ("detector", "cloud-broker", "logger"), ("processor", "store")]
+    "services",
+    [("sample", "edge-broker"), ("detector", "cloud-broker", "logger"), ("processor", "store")],
 )
-def test_containers_hang_for_a_while_and_are_killed(system: System, services: tuple[str, ...]) -> None:
+def test_containers_hang_for_a_while_and_are_killed(
+    system: System, services: tuple[str, ...]
+) -> None:
     for service in services:
         system.container(service).pause()
     time.sleep(5)
@@ -236,7 +279,12 @@ def test_the_host_crashes_and_starts_again(system: System) -> None:
 def test_in_the_end_everything_is_there_once(system: System) -> None:
     system.loop = "0"
     system.compose("up", "--detach", "--wait")  # from now on the room is empty before long
-    found = until(lambda: (before := system.audit()) and not time.sleep(5) and system.audit() == before and before, 180)
+    found = until(
+        lambda: (
+            (before := system.audit()) and not time.sleep(5) and system.audit() == before and before
+        ),
+        180,
+    )
     assert found["captured"] == found["stored"] > 100
     assert (found["lost"], found["duplicated"]) == (0, 0)
     faces = system.faces()

@@ -17,7 +17,9 @@ from tests.waiting import until
 class Peer:
     """Connected until the end of a with statement; everything that arrives is in `got`."""
 
-    def __init__(self, port: int, certs: Path | None = None, name: str = "", topics: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, port: int, certs: Path | None = None, name: str = "", topics: tuple[str, ...] = ()
+    ) -> None:
         self.got: list[Message] = []
         self.codes: list[str] = []
         self._granted = len(topics) == 0
@@ -33,7 +35,10 @@ class Peer:
         self._topics = topics
 
     def _message(self, _: Any, __: Any, got: paho.MQTTMessage) -> None:
-        kind, facts = getattr(got.properties, "ContentType", ""), getattr(got.properties, "UserProperty", [])
+        kind, facts = (
+            getattr(got.properties, "ContentType", ""),
+            getattr(got.properties, "UserProperty", []),
+        )
         self.got.append(Message(got.topic, bytes(got.payload), kind, tuple(facts)))
 
     def __enter__(self) -> Self:
@@ -44,7 +49,9 @@ class Peer:
         until(lambda: self._granted)
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
+    ) -> None:
         self._mqtt.disconnect()
         self._mqtt.loop_stop()
 
@@ -55,7 +62,9 @@ class Peer:
             properties.ContentType = message.content_type
         if message.properties:
             properties.UserProperty = list(message.properties)
-        self._mqtt.publish(message.topic, message.payload, 1, properties=properties).wait_for_publish(20)
+        self._mqtt.publish(
+            message.topic, message.payload, 1, properties=properties
+        ).wait_for_publish(20)
 
     def topics(self) -> list[str]:
         """The topics of what has arrived, in order."""

@@ -128,7 +128,9 @@ def test_other_bytes_under_a_key_are_told(outbox: Outbox, store: Any, tmp_path: 
     assert (found.sound, found.spoilt) == (False, [key(store, 3)])
 
 
-def test_other_bytes_are_told_though_ours_are_in_quarantine(outbox: Outbox, store: Any, tmp_path: Path) -> None:
+def test_other_bytes_are_told_though_ours_are_in_quarantine(
+    outbox: Outbox, store: Any, tmp_path: Path
+) -> None:
     capture = add(outbox)
     assert capture
     put(store, capture, b"WRONG")
@@ -144,7 +146,9 @@ def test_a_second_object_of_a_capture_is_told(outbox: Outbox, store: Any, tmp_pa
     assert (found.sound, found.twice) == (False, [1])
 
 
-def test_what_waits_was_dropped_or_is_in_quarantine_is_no_loss(outbox: Outbox, store: Any, tmp_path: Path) -> None:
+def test_what_waits_was_dropped_or_is_in_quarantine_is_no_loss(
+    outbox: Outbox, store: Any, tmp_path: Path
+) -> None:
     for _ in range(3):
         add(outbox)
     quarantined, dropped = outbox.get(4), outbox.get(5)
@@ -155,7 +159,13 @@ def test_what_waits_was_dropped_or_is_in_quarantine_is_no_loss(outbox: Outbox, s
         outbox._gap(5, "outbox full")
     found = audit(tmp_path / "outbox.db", store, BUCKET)
     assert found.sound
-    assert (found.captured, found.stored, found.waiting, found.quarantined, found.dropped) == (6, 3, 1, 1, 1)
+    assert (found.captured, found.stored, found.waiting, found.quarantined, found.dropped) == (
+        6,
+        3,
+        1,
+        1,
+        1,
+    )
 
 
 def test_strange_objects_are_nobodys(outbox: Outbox, store: Any, tmp_path: Path) -> None:
@@ -172,7 +182,9 @@ def test_an_outbox_that_is_none_is_said(store: Any, tmp_path: Path) -> None:
         audit(tmp_path / "bad.db", store, BUCKET)
 
 
-def test_runs_of_missing_seqs_are_named_as_ranges(outbox: Outbox, store: Any, tmp_path: Path) -> None:
+def test_runs_of_missing_seqs_are_named_as_ranges(
+    outbox: Outbox, store: Any, tmp_path: Path
+) -> None:
     stored(outbox, store, 9)
     for seq in (2, 5, 6, 7, 8, 9, 12):
         store.delete_object(Bucket=BUCKET, Key=key(store, seq))
@@ -182,14 +194,18 @@ def test_runs_of_missing_seqs_are_named_as_ranges(outbox: Outbox, store: Any, tm
     assert found.table().caption == found.named()[0]
 
 
-def test_quick_sees_what_is_there_and_reads_nothing(outbox: Outbox, store: Any, tmp_path: Path) -> None:
+def test_quick_sees_what_is_there_and_reads_nothing(
+    outbox: Outbox, store: Any, tmp_path: Path
+) -> None:
     store.put_object(Bucket=BUCKET, Key=key(store, 3), Body=b"WRONG")
     store.delete_object(Bucket=BUCKET, Key=key(store, 2))
     found = audit(tmp_path / "outbox.db", Refusing(store, "get_object"), BUCKET, quick=True)
     assert (found.missing, found.stored, found.spoilt) == ([2], 2, [])
 
 
-def test_an_object_under_another_name_alone_is_told(outbox: Outbox, store: Any, tmp_path: Path) -> None:
+def test_an_object_under_another_name_alone_is_told(
+    outbox: Outbox, store: Any, tmp_path: Path
+) -> None:
     ours = key(store, 1)
     twin = ours.replace("/030405", "/030406")
     store.copy_object(Bucket=BUCKET, Key=twin, CopySource={"Bucket": BUCKET, "Key": ours})
@@ -198,7 +214,9 @@ def test_an_object_under_another_name_alone_is_told(outbox: Outbox, store: Any, 
     assert (found.spoilt, found.twice, found.missing, found.stored) == ([twin], [], [], 2)
 
 
-def test_what_the_ledger_has_forgotten_is_looked_for_all_the_same(outbox: Outbox, store: Any, tmp_path: Path) -> None:
+def test_what_the_ledger_has_forgotten_is_looked_for_all_the_same(
+    outbox: Outbox, store: Any, tmp_path: Path
+) -> None:
     with closing(sqlite3.connect(tmp_path / "outbox.db")) as db, db:
         db.execute("DELETE FROM captures")
     store.copy_object(
@@ -232,7 +250,9 @@ def test_what_happens_meanwhile_is_no_loss(outbox: Outbox, store: Any, tmp_path:
     assert (found.waiting, found.missing) == (2, [8])
 
 
-def test_an_object_that_goes_meanwhile_is_missing(outbox: Outbox, store: Any, tmp_path: Path) -> None:
+def test_an_object_that_goes_meanwhile_is_missing(
+    outbox: Outbox, store: Any, tmp_path: Path
+) -> None:
     listing = Meanwhile(store, lambda: None)
     ours = key(store, 2)
     get = store.get_object
@@ -245,21 +265,39 @@ def test_an_object_that_goes_meanwhile_is_missing(outbox: Outbox, store: Any, tm
     assert audit(tmp_path / "outbox.db", listing, BUCKET).missing == [2]
 
 
-def test_the_bucket_alone_shows_gaps_and_doubles_by_seq(outbox: Outbox, store: Any, tmp_path: Path) -> None:
+def test_the_bucket_alone_shows_gaps_and_doubles_by_seq(
+    outbox: Outbox, store: Any, tmp_path: Path
+) -> None:
     with closing(Outbox(tmp_path / "hall.db", "edge-1", "hall")) as hall:
         stored(hall, store, 2)
     stored(outbox, store, 6)
     for seq in (2, 5, 6, 7):
-        store.delete_object(Bucket=BUCKET, Key=next(one for one in keys(store, "door") if one.endswith(f"{seq}.png")))
+        store.delete_object(
+            Bucket=BUCKET,
+            Key=next(one for one in keys(store, "door") if one.endswith(f"{seq}.png")),
+        )
     twin = keys(store, "hall")[0]
-    store.copy_object(Bucket=BUCKET, Key=twin.replace("/0304", "/0305"), CopySource={"Bucket": BUCKET, "Key": twin})
+    store.copy_object(
+        Bucket=BUCKET,
+        Key=twin.replace("/0304", "/0305"),
+        CopySource={"Bucket": BUCKET, "Key": twin},
+    )
     for topic in ("face-detector/edge-1/door", "face-detector/edge-2/yard", "x"):
         store.put_object(Bucket=BUCKET, Key=quarantine_key(topic, "0" * 64, NOW), Body=b"x")
     store.put_object(Bucket=BUCKET, Key="faces/Not a name/x", Body=b"x")
     found = list(audit_bucket(store, BUCKET))
     assert [one.name for one in found] == ["_/_", "edge-1/door", "edge-1/hall", "edge-2/yard"]
-    assert [(one.highest, one.stored, one.quarantined) for one in found] == [(0, 0, 1), (9, 5, 1), (2, 2, 0), (0, 0, 1)]
-    assert (found[1].missing, str(found[1].missing), found[2].twice) == ([2, 5, 6, 7], "2, 5-7", [1])
+    assert [(one.highest, one.stored, one.quarantined) for one in found] == [
+        (0, 0, 1),
+        (9, 5, 1),
+        (2, 2, 0),
+        (0, 0, 1),
+    ]
+    assert (found[1].missing, str(found[1].missing), found[2].twice) == (
+        [2, 5, 6, 7],
+        "2, 5-7",
+        [1],
+    )
     assert line(found) == "seqs=11 stored=7 missing=4 duplicated=1"
     assert [one.name for one in audit_bucket(store, BUCKET, camera="hall")] == ["edge-1/hall"]
     assert [one.name for one in audit_bucket(store, BUCKET, edge="edge-2")] == ["edge-2/yard"]
@@ -272,12 +310,16 @@ def keys(store: Any, camera: str) -> list[str]:
 
 
 def test_a_lone_high_seq_costs_little(outbox: Outbox, store: Any) -> None:
-    store.put_object(Bucket=BUCKET, Key="faces/edge-1/door/2026/01/02/030405000Z-999999999.png", Body=b"")
+    store.put_object(
+        Bucket=BUCKET, Key="faces/edge-1/door/2026/01/02/030405000Z-999999999.png", Body=b""
+    )
     (found,) = audit_bucket(store, BUCKET)
     assert (found.stored, len(found.missing), str(found.missing)) == (4, 999_999_995, "4-999999998")
 
 
-def test_a_key_with_two_versions_is_stored_twice(outbox: Outbox, stack: Stack, store: Any, tmp_path: Path) -> None:
+def test_a_key_with_two_versions_is_stored_twice(
+    outbox: Outbox, stack: Stack, store: Any, tmp_path: Path
+) -> None:
     bucket = "versioned"
     store.create_bucket(Bucket=bucket)
     store.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
@@ -290,18 +332,25 @@ def test_a_key_with_two_versions_is_stored_twice(outbox: Outbox, stack: Stack, s
     assert (found.stored, found.twice, found.missing, found.spoilt) == (2, [1], [3], [])
     (alone,) = audit_bucket(store, bucket)
     assert (alone.stored, alone.twice) == (2, [1])
-    for refusing in (Refusing(store, "get_bucket_versioning", status=501), Refusing(store, "list_object_versions")):
+    for refusing in (
+        Refusing(store, "get_bucket_versioning", status=501),
+        Refusing(store, "list_object_versions"),
+    ):
         found = audit(tmp_path / "outbox.db", refusing, bucket)
         assert (found.twice, found.missing, len(found.notes)) == ([], [3], 1)
         assert "AccessDenied" in found.notes[0]
 
 
-def test_an_outbox_that_was_begun_anew_is_noticed(outbox: Outbox, store: Any, tmp_path: Path) -> None:
+def test_an_outbox_that_was_begun_anew_is_noticed(
+    outbox: Outbox, store: Any, tmp_path: Path
+) -> None:
     Outbox(tmp_path / "new.db", "edge-1", "door").close()
     assert "has seq 3" in audit(tmp_path / "new.db", store, BUCKET).notes[0]
 
 
-def test_the_command_tells_of_two_cameras(outbox: Outbox, stack: Stack, store: Any, tmp_path: Path) -> None:
+def test_the_command_tells_of_two_cameras(
+    outbox: Outbox, stack: Stack, store: Any, tmp_path: Path
+) -> None:
     with closing(Outbox(tmp_path / "hall.db", "edge-1", "hall")) as hall:
         stored(hall, store, 2)
         add(hall)
@@ -312,7 +361,10 @@ def test_the_command_tells_of_two_cameras(outbox: Outbox, stack: Stack, store: A
     store.delete_object(Bucket=BUCKET, Key=key(store, 3))
     ran = command(stack, *both, "--quick")
     assert ran.returncode == 1
-    assert ran.stdout.splitlines()[-2:] == ["edge-1/door missing: 3", "captured=6 stored=4 lost=1 duplicated=0"]
+    assert ran.stdout.splitlines()[-2:] == [
+        "edge-1/door missing: 3",
+        "captured=6 stored=4 lost=1 duplicated=0",
+    ]
     ran = command(stack, "--bucket-only")
     assert ran.returncode == 0  # the bucket alone cannot know of what came last
     assert ran.stdout.splitlines()[-1] == "seqs=4 stored=4 missing=0 duplicated=0"
@@ -324,7 +376,10 @@ def test_the_command_names_the_object_that_was_deleted(
     store.delete_object(Bucket=BUCKET, Key=key(store, 2))
     ran = command(stack, "--outbox", tmp_path / "outbox.db")
     assert (ran.returncode, ran.stderr) == (1, "")
-    assert ran.stdout.splitlines()[-2:] == ["edge-1/door missing: 2", "captured=3 stored=2 lost=1 duplicated=0"]
+    assert ran.stdout.splitlines()[-2:] == [
+        "edge-1/door missing: 2",
+        "captured=3 stored=2 lost=1 duplicated=0",
+    ]
     ran = command(stack, "--bucket-only", "--edge", "edge-1")
     assert ran.returncode == 1
     assert ran.stdout.splitlines()[-3:] == [
@@ -340,9 +395,15 @@ def test_the_last_demo_is_audited_by_itself(stack: Stack, store: Any) -> None:
         stored(outbox, store, 2)
     (stack.folder / "store.url").write_text(stack.s3_url)
     ran = command(stack, "--demo", RUN=str(stack.folder))
-    assert (ran.returncode, ran.stdout.splitlines()[-1]) == (0, "captured=2 stored=2 lost=0 duplicated=0")
+    assert (ran.returncode, ran.stdout.splitlines()[-1]) == (
+        0,
+        "captured=2 stored=2 lost=0 duplicated=0",
+    )
     ran = command(stack, "--demo", "--bucket-only", "--camera", "demo", RUN=str(stack.folder))
-    assert (ran.returncode, ran.stdout.splitlines()[-1]) == (0, "seqs=2 stored=2 missing=0 duplicated=0")
+    assert (ran.returncode, ran.stdout.splitlines()[-1]) == (
+        0,
+        "seqs=2 stored=2 missing=0 duplicated=0",
+    )
     for item in store.list_objects_v2(Bucket=BUCKET)["Contents"]:
         store.delete_object(Bucket=BUCKET, Key=item["Key"])
 
@@ -352,12 +413,20 @@ def test_the_last_demo_is_audited_by_itself(stack: Stack, store: Any) -> None:
     [
         (["--outbox", "none.db"], {}, "there is no outbox"),
         (["--outbox", "README.md"], {}, "is it a detector's"),
-        (["--bucket-only", "--bucket", "nowhere"], {}, "the store has no bucket 'nowhere': name it with --bucket"),
+        (
+            ["--bucket-only", "--bucket", "nowhere"],
+            {},
+            "the store has no bucket 'nowhere': name it with --bucket",
+        ),
         (["--bucket-only", "--bucket", "no bucket"], {}, "cannot be the name of a bucket"),
         (["--bucket-only", "--edge", "Edge_1"], {}, "--edge: not a name"),
         (["--bucket-only", "--edge", "edge-9"], {}, "has no face of those names"),
         (["--bucket-only"], {"AWS_SECRET_ACCESS_KEY": "wrong"}, "does not know these credentials"),
-        (["--bucket-only"], {"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": ""}, "no credentials for the store"),
+        (
+            ["--bucket-only"],
+            {"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": ""},
+            "no credentials for the store",
+        ),
         (["--bucket-only", "--endpoint", "http://127.0.0.1:1"], {}, "the store is not there"),
         (["--bucket-only", "--endpoint", "127.0.0.1"], {}, "--endpoint or AWS_*: Invalid endpoint"),
         (["--demo"], {"RUN": "/nonexistent"}, "run ./just demo first"),
@@ -386,7 +455,9 @@ class Endless:
 
     def paginate(self, **_: Any) -> Iterator[Any]:
         for first in range(1, self._count + 1, 1000):
-            yield {"Contents": [{"Key": f"{self._stem}{first + more:09d}.png"} for more in range(1000)]}
+            yield {
+                "Contents": [{"Key": f"{self._stem}{first + more:09d}.png"} for more in range(1000)]
+            }
 
     def get_object(self, **_: Any) -> dict[str, Any]:
         return {"Body": self}
@@ -403,7 +474,9 @@ def test_memory_does_not_grow_with_the_objects(tmp_path: Path) -> None:
         try:
             found = audit(tmp_path / str(count), Endless(sample, count), BUCKET)
             assert (found.stored, found.sound) == (count, True)
-            assert [one.stored for one in audit_bucket(Endless(sample, count), BUCKET, "edge-1", "door")] == [count]
+            assert [
+                one.stored for one in audit_bucket(Endless(sample, count), BUCKET, "edge-1", "door")
+            ] == [count]
             peaks.append(tracemalloc.get_traced_memory()[1])
         finally:
             tracemalloc.stop()
@@ -426,7 +499,15 @@ def test_memory_does_not_grow_with_a_real_bucket(stack: Stack, store: Any, tmp_p
                 copies = [replace(sample, seq=seq) for seq in range(first, first + 100)]
                 list(pool.map(partial(put, store), copies))
         ran = subprocess.run(
-            [sys.executable, "-c", program, "--endpoint", stack.s3_url, "--outbox", str(tmp_path / camera)],
+            [
+                sys.executable,
+                "-c",
+                program,
+                "--endpoint",
+                stack.s3_url,
+                "--outbox",
+                str(tmp_path / camera),
+            ],
             cwd=ROOT,
             env={**os.environ, **stack.keys},
             capture_output=True,
@@ -446,7 +527,9 @@ def ledger(path: Path, count: int, camera: str = "door") -> Capture:
         sample = add(outbox)
     assert sample
     with closing(sqlite3.connect(path)) as db, db:
-        copy = "INSERT INTO captures SELECT ?, sha256, facts, size, NULL FROM captures WHERE seq = 1"
+        copy = (
+            "INSERT INTO captures SELECT ?, sha256, facts, size, NULL FROM captures WHERE seq = 1"
+        )
         db.executemany(copy, ((seq,) for seq in range(2, count + 1)))
         db.execute("UPDATE captures SET png = NULL")
         db.execute("UPDATE outbox SET last_seq = ?", (count,))

@@ -26,7 +26,9 @@ def bench(clip: Clip, truth: Any, folder: Path) -> tuple[int, Path]:
     file = folder / "truth.json"
     file.write_text(json.dumps(truth))
     report = folder / "report.md"
-    return main(["--source", str(clip.video), "--truth", str(file), "--report", str(report)]), report
+    return main(
+        ["--source", str(clip.video), "--truth", str(file), "--report", str(report)]
+    ), report
 
 
 def test_what_is_so_is_found(clip: Clip, truth: Any, tmp_path: Path) -> None:
@@ -60,7 +62,10 @@ def test_a_capture_of_nobody_is_wrong(
 
 def test_splits_and_swaps_are_counted() -> None:
     def tally(*shots: tuple[str, int]) -> tuple[int, int]:
-        published = [Published(n, whose, {"visit": name, "quality": 0.5}) for n, (name, whose) in enumerate(shots)]
+        published = [
+            Published(n, whose, {"visit": name, "quality": 0.5})
+            for n, (name, whose) in enumerate(shots)
+        ]
         seen = {(whose, n) for n, (_, whose) in enumerate(shots)}
         sights: dict[int, list[float]] = {n: [0, 0, 9, 9, 1] for n in range(3)}
         run = Run("", 0, Path(), Truth(5, {0: sights, 1: sights}), hits=seen, published=published)

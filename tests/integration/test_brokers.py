@@ -18,7 +18,10 @@ from tests.integration.peer import Peer
 from tests.waiting import until
 
 FACE = Message(
-    "face-detector/edge-1/door", b"\x89PNG\0", "image/png", (("seq", "7"), ("tx", "1"), ("visit", "a-\u00e4"))
+    "face-detector/edge-1/door",
+    b"\x89PNG\0",
+    "image/png",
+    (("seq", "7"), ("tx", "1"), ("visit", "a-\u00e4")),
 )
 LAST = Message("face-detector/edge-1/last", b"last")
 
@@ -65,17 +68,26 @@ def test_a_receipt_comes_home(stack: Stack) -> None:
 
 
 def test_an_edge_cannot_speak_as_another(stack: Stack) -> None:
-    with processor(stack, "face-detector/#") as cloud, device(stack) as here, edge(stack, "edge-2") as other:
+    with (
+        processor(stack, "face-detector/#") as cloud,
+        device(stack) as here,
+        edge(stack, "edge-2") as other,
+    ):
         here.say(Message("face-detector/edge-2/door", b"forged over the bridge"))
         other.say(Message("face-detector/edge-1/door", b"forged by certificate"))
         other.say(Message("face-detector/edge-2/door", b"own"))
         here.say(LAST)
-        until(lambda: LAST.topic in cloud.topics() and "face-detector/edge-2/door" in cloud.topics())
+        until(
+            lambda: LAST.topic in cloud.topics() and "face-detector/edge-2/door" in cloud.topics()
+        )
         assert sorted(message.payload for message in cloud.got) == [b"last", b"own"]
 
 
 def test_an_edge_cannot_read_anothers_receipts(stack: Stack) -> None:
-    with edge(stack, "edge-3", "stored/#", "stored/edge-1/#", "#") as other, processor(stack) as cloud:
+    with (
+        edge(stack, "edge-3", "stored/#", "stored/edge-1/#", "#") as other,
+        processor(stack) as cloud,
+    ):
         cloud.say(Message("stored/edge-1/door", b"not yours"))
         cloud.say(FACE)
         cloud.say(Message("stored/edge-3/door", b"yours"))
@@ -88,7 +100,9 @@ def test_an_edge_cannot_utter_a_receipt(stack: Stack) -> None:
         here.say(Message("stored/edge-1/door", b"forged on the device"))
         with edge(stack, "edge-1", client_id="x") as forger:
             forger.say(Message("stored/edge-1/door", b"forged by certificate"))
-        with processor(stack) as cloud:  # the forger had the bridge's session, which must come back first
+        with processor(
+            stack
+        ) as cloud:  # the forger had the bridge's session, which must come back first
             until(lambda: cloud.say(Message("stored/edge-1/door", b"true")) or here.got, 40)
         assert {message.payload for message in here.got} == {b"true"}
 
@@ -110,7 +124,9 @@ def refused(port: int, certs: Path, own: bool = True) -> bool:
 
 
 @pytest.mark.parametrize("listener", ["cloud", "cloud-processors"])
-def test_a_certificate_of_our_authority_is_needed(stack: Stack, tmp_path: Path, listener: str) -> None:
+def test_a_certificate_of_our_authority_is_needed(
+    stack: Stack, tmp_path: Path, listener: str
+) -> None:
     ours = stack.bundle("edge-1")
     stranger = Authority(tmp_path).issue("edge-1")
     (stranger / "ca.crt").write_bytes((ours / "ca.crt").read_bytes())
@@ -132,7 +148,8 @@ def test_what_is_said_while_the_link_is_cut_arrives_after_it(stack: Stack) -> No
     with processor(stack, "face-detector/#") as cloud, device(stack) as here:
         link.cut()
         faces = [
-            Message("face-detector/edge-1/cut", b"%d" % number, "image/png", FACE.properties) for number in range(50)
+            Message("face-detector/edge-1/cut", b"%d" % number, "image/png", FACE.properties)
+            for number in range(50)
         ]
         for face in faces:
             here.say(face)

@@ -151,7 +151,10 @@ def test_a_camera_that_stays_away_is_given_up_in_one_line(source: Source) -> Non
 
 
 def test_what_is_masked_is_black(source: Source, watch: Watch) -> None:
-    masked = Watch(source, mask=json.dumps([[[0, 0], [0.5, 0], [0.5, 1], [0, 1]], [[0.25, 0], [0.75, 0], [0.75, 1]]]))
+    masked = Watch(
+        source,
+        mask=json.dumps([[[0, 0], [0.5, 0], [0.5, 1], [0, 1]], [[0.25, 0], [0.75, 0], [0.75, 1]]]),
+    )
     picture = masked.until(Frame).picture
     masked.stop.set()
     assert not picture[:, :80].any()
@@ -168,7 +171,9 @@ class Site(Stack):
 
     def state(self) -> dict[str, Any]:
         """What a newcomer in the cloud is told."""
-        with Peer(self.ports["cloud-processors"], self.bundle(PROCESSOR), "asker", ("status/#",)) as asker:
+        with Peer(
+            self.ports["cloud-processors"], self.bundle(PROCESSOR), "asker", ("status/#",)
+        ) as asker:
             time.sleep(0.3)
             assert set(asker.topics()) <= {"status/edge-1/camera"}
             return json.loads(asker.got[-1].payload) if asker.got else {}
@@ -227,7 +232,9 @@ def test_what_changed_during_an_outage_is_known_after_it(site: Site, source: Sou
 
 def test_an_edge_cannot_speak_of_anothers_camera(site: Site) -> None:
     with (
-        Peer(site.ports["cloud-processors"], site.bundle(PROCESSOR), "asker", ("status/#",)) as asker,
+        Peer(
+            site.ports["cloud-processors"], site.bundle(PROCESSOR), "asker", ("status/#",)
+        ) as asker,
         Peer(site.ports["cloud"], site.bundle("edge-2")) as other,
     ):
         for edge in ("edge-1", "edge-2"):

@@ -47,7 +47,13 @@ def stack(tmp_path: Path) -> Iterator[Stack]:
 
 def run(tmp_path: Path, **env: object) -> subprocess.CompletedProcess[str]:
     """A detector by itself, with a broker that is not there, until it ends."""
-    settings = {"EDGE": "edge-1", "OUTBOX": tmp_path / "outbox.db", "BROKER_PORT": 1, "SOURCE": tmp_path, **env}
+    settings = {
+        "EDGE": "edge-1",
+        "OUTBOX": tmp_path / "outbox.db",
+        "BROKER_PORT": 1,
+        "SOURCE": tmp_path,
+        **env,
+    }
     base = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
     return subprocess.run(
         [sys.executable, "-m", "detector"],
@@ -104,7 +110,9 @@ def test_a_crop_has_its_margin_and_is_lossless(people: tuple[MatLike, MatLike]) 
 
 
 def test_a_crop_of_any_size_fits_into_a_message(people: tuple[MatLike, MatLike]) -> None:
-    large = cv2.imdecode(np.frombuffer(png(cv2.resize(people[0], (5000, 2500))), np.uint8), cv2.IMREAD_COLOR)
+    large = cv2.imdecode(
+        np.frombuffer(png(cv2.resize(people[0], (5000, 2500))), np.uint8), cv2.IMREAD_COLOR
+    )
     assert large.shape == (CROP_MAX // 2, CROP_MAX, 3)
 
 
@@ -125,7 +133,10 @@ def test_a_folder_becomes_captures(stack: Stack, pictures: Path) -> None:
     assert sorted(capture.seq for capture in captures) == [1, 2]
     for capture in captures:
         assert capture.frame == (1024, 512)
-        assert cv2.imdecode(np.frombuffer(capture.png, np.uint8), cv2.IMREAD_COLOR).shape[1] > capture.box[2]
+        assert (
+            cv2.imdecode(np.frombuffer(capture.png, np.uint8), cv2.IMREAD_COLOR).shape[1]
+            > capture.box[2]
+        )
 
 
 def test_what_is_committed_survives_a_kill(stack: Stack, pictures: Path) -> None:
@@ -138,11 +149,15 @@ def test_what_is_committed_survives_a_kill(stack: Stack, pictures: Path) -> None
         captured, waiting = ledger(stack.outbox)
         with closing(sqlite3.connect(stack.outbox)) as db:
             assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
-            rows = db.execute("SELECT seq FROM captures WHERE png IS NOT NULL ORDER BY seq").fetchall()
+            rows = db.execute(
+                "SELECT seq FROM captures WHERE png IS NOT NULL ORDER BY seq"
+            ).fetchall()
         assert captured == waiting
         assert rows == [(seq,) for seq in range(1, captured + 1)]
         said = (stack.folder / "detector" / "log").read_text().count('"event": "captured"')
-        assert said <= captured <= said + round_  # a kill may come between the commit and the line about it
+        assert (
+            said <= captured <= said + round_
+        )  # a kill may come between the commit and the line about it
         stack.start("detector")
 
 
@@ -212,7 +227,9 @@ def test_a_taken_port_is_said(tmp_path: Path, pictures: Path) -> None:
     assert f"METRICS_PORT: cannot listen on 127.0.0.1:{port}" in ended.stderr
 
 
-def test_a_second_detector_on_the_same_outbox_is_said(stack: Stack, pictures: Path, tmp_path: Path) -> None:
+def test_a_second_detector_on_the_same_outbox_is_said(
+    stack: Stack, pictures: Path, tmp_path: Path
+) -> None:
     stack.set("detector", "SOURCE", str(pictures))
     stack.start("edge-broker", "detector")
     ended = run(tmp_path, OUTBOX=stack.outbox, SOURCE=pictures)

@@ -56,7 +56,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def server(folder: Path) -> Iterator[str]:
     command, pipe = [sys.executable, "-c", SERVER, str(folder / "denied")], subprocess.PIPE
-    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, text=True) as moto:
+    with subprocess.Popen(
+        command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, text=True
+    ) as moto:
         assert moto.stdout
         yield f"http://127.0.0.1:{int(moto.stdout.readline())}"
         moto.communicate()  # it ends when its input does
@@ -68,10 +70,13 @@ def clients(url: str, account: str = "") -> tuple[Any, Any, Any]:
     session = boto3.session.Session("test", "test", region_name=REGION)
     if account:
         session.events.register(
-            "before-send", lambda request, **_: request.headers.update({"x-moto-account-id": account})
+            "before-send",
+            lambda request, **_: request.headers.update({"x-moto-account-id": account}),
         )
     config = Config(s3={"addressing_style": "path"})
-    ec2, s3, iam = (session.client(name, endpoint_url=url, config=config) for name in ("ec2", "s3", "iam"))
+    ec2, s3, iam = (
+        session.client(name, endpoint_url=url, config=config) for name in ("ec2", "s3", "iam")
+    )
     return ec2, s3, iam
 
 
@@ -79,7 +84,9 @@ class Account:
     """An empty AWS account, seen past the tool."""
 
     def __init__(self, url: str, pki: Path) -> None:
-        urllib.request.urlopen(urllib.request.Request(f"{url}/moto-api/reset", method="POST")).close()
+        urllib.request.urlopen(
+            urllib.request.Request(f"{url}/moto-api/reset", method="POST")
+        ).close()
         self.url, self.pki, self.broker = url, pki, True
         self.calls: list[tuple[str, dict[str, Any]]] = []
         self.ec2, self.s3, self.iam = clients(url)
@@ -87,8 +94,16 @@ class Account:
     def run(self, *words: str, code: int = 0, **env: str) -> str:
         """What the tool prints; errors are one line."""
         pki = [] if words[0] == "down" else ["--pki", str(self.pki)]
-        keys = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": REGION}
-        keys |= {"AWS_CONFIG_FILE": "/none", "AWS_SHARED_CREDENTIALS_FILE": "/none", "AWS_ENDPOINT_URL": self.url}
+        keys = {
+            "AWS_ACCESS_KEY_ID": "test",
+            "AWS_SECRET_ACCESS_KEY": "test",
+            "AWS_DEFAULT_REGION": REGION,
+        }
+        keys |= {
+            "AWS_CONFIG_FILE": "/none",
+            "AWS_SHARED_CREDENTIALS_FILE": "/none",
+            "AWS_ENDPOINT_URL": self.url,
+        }
         out, err = io.StringIO(), io.StringIO()
         with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
             for name in [name for name in os.environ if name.startswith("AWS_")]:
@@ -124,7 +139,9 @@ class Account:
 
     def ids(self) -> dict[str, Any]:
         """What there is that anyone made."""
-        instances = [one for few in self.ec2.describe_instances()["Reservations"] for one in few["Instances"]]
+        instances = [
+            one for few in self.ec2.describe_instances()["Reservations"] for one in few["Instances"]
+        ]
         rules = self.ec2.describe_security_group_rules()["SecurityGroupRules"]
         return {
             "bucket": [one["Name"] for one in self.s3.list_buckets()["Buckets"]],
@@ -159,7 +176,11 @@ def account(server: str, folder: Path) -> Account:
 
 def plan(text: str) -> dict[str, str]:
     """What a plan or a status says of each thing."""
-    rows = [[cell.strip() for cell in line.split("│")[1:4]] for line in text.splitlines() if line.startswith("│")]
+    rows = [
+        [cell.strip() for cell in line.split("│")[1:4]]
+        for line in text.splitlines()
+        if line.startswith("│")
+    ]
     return {thing: what for thing, _, what in rows}
 
 
@@ -174,7 +195,9 @@ def test_a_dry_run_and_a_run_without_consent_make_nothing(account: Account, tmp_
         "identity": "make", "bucket": "make", "role": "make", "instance profile": "make", "archive": "make",
         "security group": f"make: 8883 from {ALLOW}", "instance": "make: t4g.small", "address": "make",
     }  # fmt: skip
-    assert "there is no terminal to ask on: --yes goes on; nothing was changed" in account.run(*UP[:-1], code=1)
+    assert "there is no terminal to ask on: --yes goes on; nothing was changed" in account.run(
+        *UP[:-1], code=1
+    )
     assert "cost money at AWS" in said
     assert account.ids() == NOTHING
     assert not account.pki.exists()
@@ -190,11 +213,17 @@ def test_it_makes_what_it_says(account: Account) -> None:
     assert re.search(r"done: make archive deploy/[0-9a-f]{64}\.tar\n", said)
     assert f"done: make instance {made['instance'][0]}\n" in said
 
-    (place,) = (words["CreateBucketConfiguration"] for name, words in account.calls if name == "CreateBucket")
+    (place,) = (
+        words["CreateBucketConfiguration"]
+        for name, words in account.calls
+        if name == "CreateBucket"
+    )
     assert place == {"LocationConstraint": REGION, "Tags": TAGS}  # moto does not heed the tags
     s3, arn = account.s3, f"arn:aws:s3:::{BUCKET}"
     assert s3.get_bucket_tagging(Bucket=BUCKET)["TagSet"] == TAGS
-    assert set(s3.get_public_access_block(Bucket=BUCKET)["PublicAccessBlockConfiguration"].values()) == {True}
+    assert set(
+        s3.get_public_access_block(Bucket=BUCKET)["PublicAccessBlockConfiguration"].values()
+    ) == {True}
     assert s3.get_bucket_versioning(Bucket=BUCKET)["Status"] == "Enabled"
     (sse,) = s3.get_bucket_encryption(Bucket=BUCKET)["ServerSideEncryptionConfiguration"]["Rules"]
     assert sse["ApplyServerSideEncryptionByDefault"] == {"SSEAlgorithm": "AES256"}
@@ -219,7 +248,9 @@ def test_it_makes_what_it_says(account: Account) -> None:
          "Resource": [f"{arn}/faces/*", f"{arn}/quarantine/*"]},
         {"Effect": "Allow", "Action": "s3:ListBucket", "Resource": arn},
     ]  # fmt: skip
-    profile = account.iam.get_instance_profile(InstanceProfileName=made["profile"][0])["InstanceProfile"]
+    profile = account.iam.get_instance_profile(InstanceProfileName=made["profile"][0])[
+        "InstanceProfile"
+    ]
     assert ([one["RoleName"] for one in profile["Roles"]], profile["Tags"]) == ([role], TAGS)
 
     (group,) = account.ec2.describe_security_groups(GroupIds=made["group"])["SecurityGroups"]
@@ -258,7 +289,9 @@ def test_an_address_without_its_instance_is_not_well(account: Account) -> None:
     assert said["instance"] == "missing: ./just ec2 up makes it"
 
 
-def test_two_at_the_same_time_make_one_instance(account: Account, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_at_the_same_time_make_one_instance(
+    account: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
     image = account.ec2.describe_images()["Images"][0]["ImageId"]
     tags = [{"ResourceType": "instance", "Tags": TAGS}]
 
@@ -268,7 +301,8 @@ def test_two_at_the_same_time_make_one_instance(account: Account, monkeypatch: p
     monkeypatch.setattr(aws.Bucket, "take", take)
     said = account.run(*UP, code=1)
     assert re.search(
-        "another up has made i-.* meanwhile: wait for its end; done so far: .*the same command goes on", said
+        "another up has made i-.* meanwhile: wait for its end; done so far: .*the same command goes on",
+        said,
     )
     assert len(account.ids()["instance"]) == 1
 
@@ -296,20 +330,37 @@ def test_what_the_instance_gets_is_enough_and_not_more(account: Account, tmp_pat
     (sha256,) = re.findall(r"'([0-9a-f]{64})  parcel\.tar'", script)
     assert {"Key": "facebridge-version", "Value": sha256} in account.instance()["Tags"]
     (tmp_path / "parcel.tar").write_bytes(parcel)
-    subprocess.run(["sha256sum", "-c", "-"], input=f"{sha256}  parcel.tar\n", text=True, cwd=tmp_path, check=True)
+    subprocess.run(
+        ["sha256sum", "-c", "-"],
+        input=f"{sha256}  parcel.tar\n",
+        text=True,
+        cwd=tmp_path,
+        check=True,
+    )
     with tarfile.open(fileobj=io.BytesIO(parcel)) as tar:
         entries = {entry.name: entry for entry in tar}
         tar.extractall(tmp_path, members=[entry for entry in tar if entry.isfile()], filter="data")
     keys = {name for name in entries if name.endswith(".key")}
     assert keys == {"pki/cloud-broker/tls.key", "pki/processor/tls.key"}
     assert {(entries[key].mode, entries[key].uid) for key in keys} == {(0o400, 10001)}
-    assert {entry.mode for entry in entries.values() if entry.isfile() and entry.uid == 0} == {0o644}
+    assert {entry.mode for entry in entries.values() if entry.isfile() and entry.uid == 0} == {
+        0o644
+    }
     for stage in ("broker", "processor"):
         for pattern in copied(stage):
             assert list(tmp_path.glob(pattern)), f"{stage} lacks {pattern}"
-    settings = dict(line.split("=") for line in (tmp_path / "compose" / ".env").read_text().splitlines())
-    assert settings == {"BUCKET": BUCKET, "S3_REGION": REGION, "PKI": "../pki", "RUN_AS": "10001:10001"}
-    named = re.findall(r"\$\{PKI:-\.\./pki\}(/[\w./-]+)", (tmp_path / "compose" / "cloud.yaml").read_text())
+    settings = dict(
+        line.split("=") for line in (tmp_path / "compose" / ".env").read_text().splitlines()
+    )
+    assert settings == {
+        "BUCKET": BUCKET,
+        "S3_REGION": REGION,
+        "PKI": "../pki",
+        "RUN_AS": "10001:10001",
+    }
+    named = re.findall(
+        r"\$\{PKI:-\.\./pki\}(/[\w./-]+)", (tmp_path / "compose" / "cloud.yaml").read_text()
+    )
     assert len(named) == 5
     assert all((tmp_path / f"pki{file}").is_file() for file in named)
 
@@ -333,7 +384,9 @@ def test_compose_takes_the_parcel(account: Account, tmp_path: Path) -> None:
     with tarfile.open(fileobj=io.BytesIO(Parcel(account.pki, BUCKET, REGION).content)) as tar:
         tar.extractall(tmp_path, members=[entry for entry in tar if entry.isfile()], filter="data")
     command = ["docker", "compose", "-f", "compose/cloud.yaml", "config", "--format", "json"]
-    config = json.loads(subprocess.run(command, cwd=tmp_path, capture_output=True, check=True).stdout)
+    config = json.loads(
+        subprocess.run(command, cwd=tmp_path, capture_output=True, check=True).stdout
+    )
     assert config["services"]["processor"]["environment"]["BUCKET"] == BUCKET
     assert config["services"]["cloud-broker"]["user"] == "10001:10001"
     for secret in config["secrets"].values():
@@ -344,7 +397,9 @@ def test_compose_takes_the_parcel(account: Account, tmp_path: Path) -> None:
 def test_a_second_time_changes_nothing(account: Account) -> None:
     account.run(*UP)
     before = account.ids(), account.script()
-    said = account.run("up", "--allow", ALLOW, "--ami", AMI)  # the bucket is found, and there is nothing to agree to
+    said = account.run(
+        "up", "--allow", ALLOW, "--ami", AMI
+    )  # the bucket is found, and there is nothing to agree to
     assert set(plan(said).values()) == {"keep"}
     assert "no change" in said
     assert (account.ids(), account.script()) == before
@@ -357,7 +412,10 @@ def test_what_has_changed_is_changed_and_no_more(account: Account) -> None:
     account.ec2.authorize_security_group_ingress(
         GroupId=before["group"][0], IpProtocol="tcp", FromPort=22, ToPort=23, CidrIp="0.0.0.0/0"
     )
-    assert plan(account.run("status", code=1))["bucket"] == "set otherwise: public_access_block; up mends it"
+    assert (
+        plan(account.run("status", code=1))["bucket"]
+        == "set otherwise: public_access_block; up mends it"
+    )
     steps = plan(account.run("up", "--allow", "198.51.100.7", "--allow", ALLOW, "--yes"))
     assert {thing: step for thing, step in steps.items() if step != "keep"} == {
         "bucket": "change: public_access_block",
@@ -366,14 +424,18 @@ def test_what_has_changed_is_changed_and_no_more(account: Account) -> None:
     account.run("up", "--allow", "198.51.100.7", "--yes")
     after = account.ids()
     rules = account.ec2.describe_security_group_rules()["SecurityGroupRules"]
-    assert [one["CidrIpv4"] for one in rules if one["SecurityGroupRuleId"] in after["rule"]] == ["198.51.100.7/32"]
+    assert [one["CidrIpv4"] for one in rules if one["SecurityGroupRuleId"] in after["rule"]] == [
+        "198.51.100.7/32"
+    ]
     assert {**after, "rule": []} == {**before, "rule": []}
 
 
 def test_ssh_opens_for_whom_it_is_asked_and_closes_again(account: Account) -> None:
     account.ec2.create_key_pair(KeyName="mine")
     account.run(*UP, "--ssh", "192.0.2.1/32", "--key", "mine")
-    assert plan(account.run("status"))["security group"] == f"22 from 192.0.2.1/32, 8883 from {ALLOW}"
+    assert (
+        plan(account.run("status"))["security group"] == f"22 from 192.0.2.1/32, 8883 from {ALLOW}"
+    )
     assert account.instance()["KeyName"] == "mine"
     account.run(*UP)
     closed = f"8883 from {ALLOW}"
@@ -409,16 +471,22 @@ def test_an_older_instance_is_replaced_only_when_asked(account: Account, tmp_pat
 
 def test_down_leaves_nothing_but_what_is_not_ours(account: Account) -> None:
     vpc = account.ec2.describe_vpcs()["Vpcs"][0]["VpcId"]
-    group = account.ec2.create_security_group(GroupName="theirs", Description="-", VpcId=vpc)["GroupId"]
+    group = account.ec2.create_security_group(GroupName="theirs", Description="-", VpcId=vpc)[
+        "GroupId"
+    ]
     image = account.ec2.describe_images()["Images"][0]["ImageId"]
     account.ec2.run_instances(ImageId=image, MinCount=1, MaxCount=1, SecurityGroupIds=[group])
-    account.s3.create_bucket(Bucket="theirs", CreateBucketConfiguration={"LocationConstraint": REGION})
+    account.s3.create_bucket(
+        Bucket="theirs", CreateBucketConfiguration={"LocationConstraint": REGION}
+    )
     account.iam.create_role(RoleName="theirs", AssumeRolePolicyDocument="{}")
     account.ec2.allocate_address(Domain="vpc")
     before = account.ids()
     account.run(*UP)
     assert account.ids() != before
-    account.run("up", "--name", "other", "--bucket", "others-faces", "--allow", ALLOW, "--ami", AMI, "--yes")
+    account.run(
+        "up", "--name", "other", "--bucket", "others-faces", "--allow", ALLOW, "--ami", AMI, "--yes"
+    )
     account.run("down", "--name", "other", "--yes")
     assert plan(account.run("status"))["instance"].startswith("running")
     assert plan(account.run("down", "--dry-run"))["bucket"] == "remove: no face"
@@ -429,24 +497,35 @@ def test_down_leaves_nothing_but_what_is_not_ours(account: Account) -> None:
 
 def test_faces_stay_unless_told_otherwise(account: Account) -> None:
     account.run(*UP)
-    for key in ("faces/edge-07/door/a.png", "faces/edge-07/door/b.png", "quarantine/edge-07/door/c.bin"):
+    for key in (
+        "faces/edge-07/door/a.png",
+        "faces/edge-07/door/b.png",
+        "quarantine/edge-07/door/c.bin",
+    ):
         account.put(key)
-    account.s3.delete_object(Bucket=BUCKET, Key="faces/edge-07/door/b.png")  # a version is left of it
-    kept = "keep: 2 in faces/, 1 in quarantine/, with all versions; --delete-faces removes it and them"
+    account.s3.delete_object(
+        Bucket=BUCKET, Key="faces/edge-07/door/b.png"
+    )  # a version is left of it
+    kept = (
+        "keep: 2 in faces/, 1 in quarantine/, with all versions; --delete-faces removes it and them"
+    )
     assert plan(account.run("down", "--yes"))["bucket"] == kept
     assert account.ids() == {**NOTHING, "bucket": [BUCKET]}
     versions = account.s3.list_object_versions(Bucket=BUCKET)
     assert len(versions["Versions"]) == 3  # the archive has gone
     assert plan(account.run(*UP))["bucket"] == "keep"
-    assert plan(account.run("down", "--yes", "--delete-faces"))["bucket"] == "remove: 2 in faces/, 1 in quarantine/"
+    assert (
+        plan(account.run("down", "--yes", "--delete-faces"))["bucket"]
+        == "remove: 2 in faces/, 1 in quarantine/"
+    )
     assert account.ids() == NOTHING
 
 
 def test_what_bears_our_name_but_not_our_tag_is_refused(account: Account) -> None:
-    account.s3.create_bucket(Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": REGION})
-    refused = (
-        "is there without the tag facebridge=facebridge, so it is left alone: use another name; nothing was changed"
+    account.s3.create_bucket(
+        Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": REGION}
     )
+    refused = "is there without the tag facebridge=facebridge, so it is left alone: use another name; nothing was changed"
     assert f"bucket {BUCKET} {refused}" in account.run(*UP, code=1)
     account.s3.delete_bucket(Bucket=BUCKET)
     account.iam.create_role(RoleName="facebridge-eu-central-1", AssumeRolePolicyDocument="{}")
@@ -462,13 +541,16 @@ def test_a_bucket_of_another_account_is_refused(account: Account) -> None:
     assert account.ids() == NOTHING
 
 
-def test_an_error_on_the_way_says_how_far_it_came_and_the_same_command_goes_on(account: Account, folder: Path) -> None:
+def test_an_error_on_the_way_says_how_far_it_came_and_the_same_command_goes_on(
+    account: Account, folder: Path
+) -> None:
     (folder / "denied").touch()
     said = account.run(*UP, code=1)
     (folder / "denied").unlink()
     assert "AWS says no to PutObject" in said
     assert re.search(
-        r"done so far: .*make security group sg-\w+; perhaps in part: make archive \S+; the same command goes on", said
+        r"done so far: .*make security group sg-\w+; perhaps in part: make archive \S+; the same command goes on",
+        said,
     )
     before = account.ids()
     assert (len(before["bucket"]), before["instance"], before["address"]) == (1, [], [])
@@ -479,8 +561,12 @@ def test_an_error_on_the_way_says_how_far_it_came_and_the_same_command_goes_on(a
     account.run("status")
 
 
-def test_ctrl_c_after_a_call_does_not_doubt_it(account: Account, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ec2, "print", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt), raising=False)
+def test_ctrl_c_after_a_call_does_not_doubt_it(
+    account: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        ec2, "print", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt), raising=False
+    )
     progress = ec2.Progress()
     with pytest.raises(KeyboardInterrupt):
         progress.through([aws.Row("instance", "i-1", "remove", lambda: None)])
@@ -488,7 +574,9 @@ def test_ctrl_c_after_a_call_does_not_doubt_it(account: Account, monkeypatch: py
 
 
 @pytest.mark.parametrize("file", ["ca.crt", "processor/tls.crt", "cloud-broker/tls.key"])
-def test_half_an_identity_is_refused_and_status_shows_the_rest(account: Account, tmp_path: Path, file: str) -> None:
+def test_half_an_identity_is_refused_and_status_shows_the_rest(
+    account: Account, tmp_path: Path, file: str
+) -> None:
     account.pki = tmp_path / "pki"
     for name in ("cloud-broker", "processor"):
         Authority(account.pki).issue(name)
@@ -507,12 +595,15 @@ def test_a_lifecycle_rule_for_all_has_many_shapes(shape: dict[str, Any]) -> None
 
 
 @pytest.mark.parametrize(
-    "shape", [{"Filter": {"Prefix": "deploy/"}}, {"Prefix": "deploy/"}, {"Filter": {}, "Prefix": "deploy/"}]
+    "shape",
+    [{"Filter": {"Prefix": "deploy/"}}, {"Prefix": "deploy/"}, {"Filter": {}, "Prefix": "deploy/"}],
 )
 def test_a_lifecycle_rule_for_a_folder_is_not_for_all(shape: dict[str, Any]) -> None:
     assert aws.within({"Filter": {"Prefix": "deploy/"}}, shape)
     assert not aws.within({"Filter": {"Prefix": ""}}, shape)
-    assert not aws.within({"Filter": {"Prefix": ""}}, {"Filter": {"Tag": {"Key": "a", "Value": "b"}}})
+    assert not aws.within(
+        {"Filter": {"Prefix": ""}}, {"Filter": {"Tag": {"Key": "a", "Value": "b"}}}
+    )
 
 
 class Page(BaseHTTPRequestHandler):
@@ -530,7 +621,9 @@ class Page(BaseHTTPRequestHandler):
 
 
 @pytest.mark.parametrize("status", [200, 403])
-@pytest.mark.parametrize("page", [b"", b"<!doctype html><p>Log in<br>", b"<!DOCTYPE html><html><p>Log in</p></html>"])
+@pytest.mark.parametrize(
+    "page", [b"", b"<!doctype html><p>Log in<br>", b"<!DOCTYPE html><html><p>Log in</p></html>"]
+)
 def test_a_page_in_place_of_aws_is_one_line(
     account: Account, monkeypatch: pytest.MonkeyPatch, status: int, page: bytes
 ) -> None:
@@ -552,20 +645,42 @@ def test_a_page_in_place_of_aws_is_one_line(
         (["up", "--bucket", "My_Faces", "--allow", ALLOW], {}, "3 to 63 of a-z"),
         (["up", "--allow", ALLOW], {}, "--bucket NAME is missing"),
         (["up", "--allow", ALLOW, "--ssh", ALLOW], {}, "--ssh CIDR and --key NAME go together"),
-        (["up", "--bucket", BUCKET, "--allow", ALLOW], {}, "no SSM parameter /aws/service/canonical/ubuntu"),
-        ([*UP, "--type", "t3.small"], {}, "is for arm64, and t3.small is not: name another with --ami"),
+        (
+            ["up", "--bucket", BUCKET, "--allow", ALLOW],
+            {},
+            "no SSM parameter /aws/service/canonical/ubuntu",
+        ),
+        (
+            [*UP, "--type", "t3.small"],
+            {},
+            "is for arm64, and t3.small is not: name another with --ami",
+        ),
         ([*UP, "--type", "t9.none"], {}, "AWS says no to DescribeInstanceTypes"),
         ([*UP, "--ssh", ALLOW, "--key", "none"], {}, "AWS says no to DescribeKeyPairs"),
         ([*UP, "--name", "No Name"], {}, "led by a letter"),
-        (["status"], {"AWS_ACCESS_KEY_ID": "", "AWS_EC2_METADATA_DISABLED": "true"}, "aws configure"),
+        (
+            ["status"],
+            {"AWS_ACCESS_KEY_ID": "", "AWS_EC2_METADATA_DISABLED": "true"},
+            "aws configure",
+        ),
         (["status"], {"AWS_DEFAULT_REGION": ""}, "which region?"),
         (["status"], {"AWS_ENDPOINT_URL": "foo"}, "Invalid endpoint: foo: check AWS_ENDPOINT_URL"),
-        (["down", "--yes"], {"AWS_ENDPOINT_URL": "closed"}, "check the network, --region and AWS_ENDPOINT_URL"),
+        (
+            ["down", "--yes"],
+            {"AWS_ENDPOINT_URL": "closed"},
+            "check the network, --region and AWS_ENDPOINT_URL",
+        ),
     ],
 )
-def test_bad_input_is_one_line(account: Account, words: list[str], env: dict[str, str], line: str) -> None:
+def test_bad_input_is_one_line(
+    account: Account, words: list[str], env: dict[str, str], line: str
+) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         closed = f"http://127.0.0.1:{taken.getsockname()[1]}"
-    said = account.run(*words, code=1, **{name: closed if value == "closed" else value for name, value in env.items()})
+    said = account.run(
+        *words,
+        code=1,
+        **{name: closed if value == "closed" else value for name, value in env.items()},
+    )
     assert line in said
     assert account.ids() == NOTHING

@@ -48,7 +48,10 @@ class Cloud(Stack):
         return Peer(self.ports["cloud"], self.bundle("edge-1"), topics=("stored/edge-1/#",))
 
     def keys_below(self, prefix: str) -> list[str]:
-        return [item["Key"] for item in self.s3().list_objects_v2(Bucket=BUCKET, Prefix=prefix).get("Contents", ())]
+        return [
+            item["Key"]
+            for item in self.s3().list_objects_v2(Bucket=BUCKET, Prefix=prefix).get("Contents", ())
+        ]
 
     def quarantined(self, payload: bytes) -> dict[str, str]:
         """The metadata of a payload in quarantine, or nothing."""
@@ -59,7 +62,9 @@ class Cloud(Stack):
     def ready(self) -> str:
         """What /readyz says."""
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.ports['processor-metrics']}/readyz") as page:
+            with urllib.request.urlopen(
+                f"http://127.0.0.1:{self.ports['processor-metrics']}/readyz"
+            ) as page:
                 return str(page.read().decode())
         except urllib.error.HTTPError as error:
             return error.read().decode()
@@ -104,7 +109,9 @@ def test_a_second_copy_is_absorbed_and_answered(shared: Cloud) -> None:
         for tx in (1, 2, 3):
             edge.say(face.to_message(tx))
         until(lambda: len(edge.got) == 3)
-    assert {(receipt.status, receipt.tx) for receipt in receipts(edge)} == {("stored", tx) for tx in (1, 2, 3)}
+    assert {(receipt.status, receipt.tx) for receipt in receipts(edge)} == {
+        ("stored", tx) for tx in (1, 2, 3)
+    }
     assert shared.metric("processor", "facebridge_absorbed_total") == before + 2
     versions = [key for key in shared.keys_below("faces/") if key.endswith("-000000002.png")]
     assert versions == [face.key]
@@ -129,9 +136,14 @@ BAD = {
     "nothing": (replace(SOUND, payload=b""), "png"),
     "a wrong hash": (replace(SOUND, payload=png(filler=b"other")), "sha256"),
     "no facts": (replace(SOUND, payload=png(filler=b"no facts"), properties=()), "tx"),
-    "no content type": (replace(SOUND, payload=png(filler=b"no type"), content_type=""), "content type"),
+    "no content type": (
+        replace(SOUND, payload=png(filler=b"no type"), content_type=""),
+        "content type",
+    ),
     "a seq that is no number": (
-        Message(SOUND.topic, png(filler=b"seq"), "image/png", (("seq", "x"), *SOUND.properties[1:])),
+        Message(
+            SOUND.topic, png(filler=b"seq"), "image/png", (("seq", "x"), *SOUND.properties[1:])
+        ),
         "seq",
     ),
     "20 MB": (replace(SOUND, payload=LARGE), "png"),
@@ -198,7 +210,9 @@ def test_a_store_that_says_no_is_said_loudly_and_heals(own: Cloud) -> None:
         own.keys["AWS_SECRET_ACCESS_KEY"] = right
         own.start("store")
         until(lambda: edge.got, 40)
-    lines = [json.loads(line) for line in (own.folder / "processor" / "log").read_text().splitlines()]
+    lines = [
+        json.loads(line) for line in (own.folder / "processor" / "log").read_text().splitlines()
+    ]
     refusals = [line for line in lines if line["event"] == "store says no"]
     assert refusals[0]["level"] == "ERROR"
     assert right not in (own.folder / "processor" / "log").read_text()
@@ -255,7 +269,12 @@ def test_a_server_that_says_yes_to_everything_is_no_store(own: Cloud) -> None:
 
 @pytest.mark.parametrize(
     "env",
-    [{"S3_ENDPOINT_URL": "http://a b"}, {"S3_ENDPOINT_URL": "http://"}, {"S3_REGION": "bad_region!"}, {"BUCKET": "x"}],
+    [
+        {"S3_ENDPOINT_URL": "http://a b"},
+        {"S3_ENDPOINT_URL": "http://"},
+        {"S3_REGION": "bad_region!"},
+        {"BUCKET": "x"},
+    ],
 )
 def test_a_store_that_cannot_be_is_said_in_one_line(own: Cloud, env: dict[str, str]) -> None:
     own.start("cloud-broker")
@@ -263,7 +282,11 @@ def test_a_store_that_cannot_be_is_said_in_one_line(own: Cloud, env: dict[str, s
         own.set("processor", name, value)
     with pytest.raises(StackError):
         own.start("processor")
-    plain = [line for line in (own.folder / "processor" / "log").read_text().splitlines() if not line.startswith("{")]
+    plain = [
+        line
+        for line in (own.folder / "processor" / "log").read_text().splitlines()
+        if not line.startswith("{")
+    ]
     assert len(plain) == 1
     assert next(iter(env)) in plain[0]
 

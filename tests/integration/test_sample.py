@@ -32,11 +32,18 @@ def test_every_visit_is_seen_and_nothing_else(clip: Clip) -> None:
     faces, hits = Faces(model_path(None)), dict.fromkeys(range(len(SCENE.visits)), 0)
     for number in range(0, len(frames), truth["fps"] // 5):
         boxes = {
-            visit["visit"]: sight[1:5] for visit in truth["visits"] for sight in visit["frames"] if sight[0] == number
+            visit["visit"]: sight[1:5]
+            for visit in truth["visits"]
+            for sight in visit["frames"]
+            if sight[0] == number
         }
         for face in faces.find(frames[number]):
             middle = (face.box[0] + face.box[2] / 2, face.box[1] + face.box[3] / 2)
-            whose = [visit for visit, (x, y, w, h) in boxes.items() if x < middle[0] < x + w and y < middle[1] < y + h]
+            whose = [
+                visit
+                for visit, (x, y, w, h) in boxes.items()
+                if x < middle[0] < x + w and y < middle[1] < y + h
+            ]
             assert whose, f"frame {number}: {face.box} is nobody's"
             hits[whose[0]] += 1
     assert all(count >= 3 for count in hits.values()), hits
@@ -72,7 +79,9 @@ def test_whoever_comes_in_a_scene_is_over_before_its_end() -> None:
 
 
 def test_nobody_is_seen_behind_the_nearer_one(tmp_path: Path) -> None:
-    truth = json.loads(make(tmp_path, 1, replace(SCENES["behind"], width=320, height=240, fps=5)).truth.read_text())
+    truth = json.loads(
+        make(tmp_path, 1, replace(SCENES["behind"], width=320, height=240, fps=5)).truth.read_text()
+    )
     nearer, passing, gone = ([sight[-1] for sight in visit["frames"]] for visit in truth["visits"])
     assert min(nearer[10:-15]) > 0.9
     assert min(passing[3:-3]) < 0.1 < passing[-5]

@@ -36,7 +36,9 @@ discovery.k8s.io/v1 endpointslices EndpointSlice endpointslice
 networking.k8s.io/v1 networkpolicies NetworkPolicy netpol
 policy/v1 poddisruptionbudgets PodDisruptionBudget pdb
 """
-PATH = re.compile(r"/apis?/(?:[^/]+/)?v\d(?:/namespaces/([^/]+))?(?:/([^/]+))?(?:/([^/]+))?(?:/log)?")
+PATH = re.compile(
+    r"/apis?/(?:[^/]+/)?v\d(?:/namespaces/([^/]+))?(?:/([^/]+))?(?:/([^/]+))?(?:/log)?"
+)
 TERM = re.compile(r"(!?)([^ !=(),]+)(?:=([^,]*)| in \(([^)]*)\))?(?:,|$)")
 
 
@@ -64,7 +66,12 @@ class ApiServer(ThreadingHTTPServer):
         cluster = {"name": "test", "cluster": {"server": f"http://127.0.0.1:{self.server_port}"}}
         context = {"name": "test", "context": {"cluster": "test"}}
         try:
-            yield {"apiVersion": "v1", "kind": "Config", "clusters": [cluster], "contexts": [context]}
+            yield {
+                "apiVersion": "v1",
+                "kind": "Config",
+                "clusters": [cluster],
+                "contexts": [context],
+            }
         finally:
             self.shutdown()
             with self.changed:
@@ -84,7 +91,9 @@ class ApiServer(ThreadingHTTPServer):
         if namespace and ("namespaces", "", namespace) not in self.things:
             raise RefusedError(404, "NotFound", f'namespaces "{namespace}" not found')
         if plural in self.forbidden:
-            raise RefusedError(403, "Forbidden", f'{plural} "{name}" is forbidden: User "test" cannot write it')
+            raise RefusedError(
+                403, "Forbidden", f'{plural} "{name}" is forbidden: User "test" cannot write it'
+            )
         new: Thing = _merged(old if merge else _noted(old), body)
         new.pop("status", None)
         for field, text in new.pop("stringData", {}).items():
@@ -92,13 +101,28 @@ class ApiServer(ThreadingHTTPServer):
         try:
             kubernetes_validate.validate(new, VERSION, strict=True)
         except kubernetes_validate.ValidationError as error:
-            raise RefusedError(422, "Invalid", f'{plural} "{name}" is invalid: {error.message}') from error
-        first = {"uid": f"{plural}-{name}", "creationTimestamp": "2026-01-01T00:00:00Z", "generation": 0}
-        own = {field: old.get("metadata", first).get(field) for field in (*first, "resourceVersion")}
-        new["metadata"] = {**new["metadata"], "name": name, **own, **({"namespace": namespace} if namespace else {})}
+            raise RefusedError(
+                422, "Invalid", f'{plural} "{name}" is invalid: {error.message}'
+            ) from error
+        first = {
+            "uid": f"{plural}-{name}",
+            "creationTimestamp": "2026-01-01T00:00:00Z",
+            "generation": 0,
+        }
+        own = {
+            field: old.get("metadata", first).get(field) for field in (*first, "resourceVersion")
+        }
+        new["metadata"] = {
+            **new["metadata"],
+            "name": name,
+            **own,
+            **({"namespace": namespace} if namespace else {}),
+        }
         new["status"] = old.get("status", {})
         if new != old:
-            new["metadata"]["generation"] += any(new[part] != old.get(part) for part in new if part != "metadata")
+            new["metadata"]["generation"] += any(
+                new[part] != old.get(part) for part in new if part != "metadata"
+            )
             if not dry:
                 self.put(key, new)
                 self.roll(key, ready=False)
@@ -122,18 +146,39 @@ class ApiServer(ThreadingHTTPServer):
         up = ready and key[2] not in self.stuck
         count = thing["spec"].get("replicas", 1)
         status = dict.fromkeys(
-            ("replicas", "updatedReplicas", "availableReplicas" if up else "unavailableReplicas"), count
+            ("replicas", "updatedReplicas", "availableReplicas" if up else "unavailableReplicas"),
+            count,
         )
-        late = [{"type": "Progressing", "status": "False", "reason": "ProgressDeadlineExceeded"}] if ready > up else []
-        thing["status"] = {**status, "observedGeneration": thing["metadata"]["generation"], "conditions": late}
+        late = (
+            [{"type": "Progressing", "status": "False", "reason": "ProgressDeadlineExceeded"}]
+            if ready > up
+            else []
+        )
+        thing["status"] = {
+            **status,
+            "observedGeneration": thing["metadata"]["generation"],
+            "conditions": late,
+        }
         if thing == self.things[key]:
             return
         self.put(key, thing)
         for name in (f"{key[2]}-{number}" for number in range(count)):
             template = thing["spec"]["template"]
-            metadata = {"name": name, "namespace": key[1], "uid": name, "labels": template["metadata"]["labels"]}
-            pod = {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": template["spec"]}
-            self.put(("pods", key[1], name), {**pod, "status": {"phase": "Running" if up else "Pending"}})
+            metadata = {
+                "name": name,
+                "namespace": key[1],
+                "uid": name,
+                "labels": template["metadata"]["labels"],
+            }
+            pod = {
+                "apiVersion": "v1",
+                "kind": "Pod",
+                "metadata": metadata,
+                "spec": template["spec"],
+            }
+            self.put(
+                ("pods", key[1], name), {**pod, "status": {"phase": "Running" if up else "Pending"}}
+            )
 
     def delete(self, key: Key) -> Thing:
         """Take it away with what is in it, or of it."""
@@ -141,7 +186,9 @@ class ApiServer(ThreadingHTTPServer):
         for other in list(self.things):
             plural, namespace, name = other
             of_it = (
-                key[0] == "deployments" and (plural, namespace) == ("pods", key[1]) and name.startswith(f"{key[2]}-")
+                key[0] == "deployments"
+                and (plural, namespace) == ("pods", key[1])
+                and name.startswith(f"{key[2]}-")
             )
             if of_it or (key[0] == "namespaces" and namespace == key[2]) or other == key:
                 self.put(other, self.things[other], "DELETED")
@@ -173,7 +220,9 @@ class _Handler(BaseHTTPRequestHandler):
         body = json.loads(self.rfile.read(int(self.headers.get("Content-Length", 0))) or b"{}")
         code = 200
         try:
-            answer = _discovery().get(url.path) or self._answer(url.path, dict(parse_qsl(url.query)), body)
+            answer = _discovery().get(url.path) or self._answer(
+                url.path, dict(parse_qsl(url.query)), body
+            )
         except RefusedError as refused:
             code, reason, message = refused.args
             answer = {"apiVersion": "v1", "kind": "Status", "status": "Failure"}
@@ -200,7 +249,9 @@ class _Handler(BaseHTTPRequestHandler):
         if name and key not in server.things and not applies:
             raise RefusedError(404, "NotFound", f'{plural} "{name}" not found')
         if self.command in ("POST", "PATCH"):
-            return server.write(key, body, self.command == "PATCH" and not applies, "dryRun" in query)
+            return server.write(
+                key, body, self.command == "PATCH" and not applies, "dryRun" in query
+            )
         if self.command == "DELETE":
             return server.delete(key)
         if path.endswith("/log"):
@@ -211,7 +262,9 @@ class _Handler(BaseHTTPRequestHandler):
             return server.events(plural, namespace, query)
         there = [thing for (kind, *_), thing in server.things.items() if kind == plural]
         found = [thing for thing in there if _chosen(thing["metadata"], namespace, query)]
-        (version, _, kind, _) = next(words for words in map(str.split, KINDS.splitlines()) if plural in words)
+        (version, _, kind, _) = next(
+            words for words in map(str.split, KINDS.splitlines()) if plural in words
+        )
         metadata = {"resourceVersion": str(len(server.history))}
         return {"apiVersion": version, "kind": f"{kind}List", "metadata": metadata, "items": found}
 
@@ -230,25 +283,43 @@ def _discovery() -> dict[str, Thing]:
         group, _, version = whole.rpartition("/")
         prefix = f"apis/{whole}" if group else f"api/{whole}"
         if f"/{prefix}" not in known:
-            known[f"/{prefix}"] = {"kind": "APIResourceList", "groupVersion": whole, "resources": []}
+            known[f"/{prefix}"] = {
+                "kind": "APIResourceList",
+                "groupVersion": whole,
+                "resources": [],
+            }
             if group:
                 entry = {"name": group, "versions": [{"groupVersion": whole, "version": version}]}
                 known["/apis"]["groups"].append(entry)
-        resource = {"name": plural, "kind": kind, "singularName": kind.lower(), "shortNames": [short]}
+        resource = {
+            "name": plural,
+            "kind": kind,
+            "singularName": kind.lower(),
+            "shortNames": [short],
+        }
         verbs = ["create", "delete", "get", "list", "patch", "watch"]
-        known[f"/{prefix}"]["resources"].append({**resource, "namespaced": kind != "Namespace", "verbs": verbs})
+        known[f"/{prefix}"]["resources"].append(
+            {**resource, "namespaced": kind != "Namespace", "verbs": verbs}
+        )
     return known
 
 
 def _chosen(metadata: Thing, namespace: str | None, query: dict[str, str]) -> bool:
     """Whether the namespace and the selectors mean it."""
-    name, labels = query.get("fieldSelector", "").removeprefix("metadata.name="), metadata.get("labels", {})
+    name, labels = (
+        query.get("fieldSelector", "").removeprefix("metadata.name="),
+        metadata.get("labels", {}),
+    )
     terms = TERM.findall(query.get("labelSelector", ""))
     return (
         namespace in (None, metadata.get("namespace"))
         and name in ("", metadata["name"])
         and all((key in labels) is not bool(no) for no, key, _, _ in terms)
-        and all(labels[key] in re.split(", *", one or many) for _, key, one, many in terms if one or many)
+        and all(
+            labels[key] in re.split(", *", one or many)
+            for _, key, one, many in terms
+            if one or many
+        )
     )
 
 

@@ -45,7 +45,17 @@ def enrol(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., str]:
     pki = tmp_path_factory.mktemp("cluster") / "pki"
     return cache(
         lambda *names: (
-            run(sys.executable, "-m", "local.enroll", *names, "--pki", str(pki), "--format", "k8s", root=ROOT).stdout
+            run(
+                sys.executable,
+                "-m",
+                "local.enroll",
+                *names,
+                "--pki",
+                str(pki),
+                "--format",
+                "k8s",
+                root=ROOT,
+            ).stdout
         )
     )
 
@@ -83,7 +93,8 @@ def copy(folder: Path, **edits: str) -> Path:
 
 def edit(folder: Path, **edits: str) -> None:
     files = [
-        folder / "k8s" / name for name in ("edge/kustomization.yaml", "edge/cloud.yaml", "cloud/kustomization.yaml")
+        folder / "k8s" / name
+        for name in ("edge/kustomization.yaml", "edge/cloud.yaml", "cloud/kustomization.yaml")
     ]
     for old, new in edits.items():
         (file,) = (file for file in files if old in file.read_text())
@@ -102,7 +113,9 @@ def test_an_enrolment_is_accepted(enrol: Callable[..., str], server: ApiServer) 
     ran = kubectl("apply", "--dry-run=client", "-f", "-", text=enrol("edge-07"))
     assert (ran.stdout, ran.stderr) == ("secret/edge created (dry run)\n", "")
     ran = kubectl("apply", "--dry-run=client", "-f", "-", text=enrol("cloud-broker", "processor"))
-    assert ran.stdout == "secret/cloud-broker created (dry run)\nsecret/processor created (dry run)\n"
+    assert (
+        ran.stdout == "secret/cloud-broker created (dry run)\nsecret/processor created (dry run)\n"
+    )
     assert not server.things
 
 
@@ -124,7 +137,10 @@ def test_what_is_written_is_checked(server: ApiServer) -> None:
         ("deploy fog --context test", "unknown: fog; usage: ./just deploy"),
         ("deploy edge cloud --context test", "unknown: cloud; usage: ./just deploy"),
         ("deploy edge --context test --outbox", "unknown: --outbox; usage: ./just deploy"),
-        ("undeploy edge --contxt test", "unknown: --contxt; usage: ./just undeploy edge [--outbox]|cloud [--secrets]"),
+        (
+            "undeploy edge --contxt test",
+            "unknown: --contxt; usage: ./just undeploy edge [--outbox]|cloud [--secrets]",
+        ),
         ("undeploy cloud --outbox --context test", "unknown: --outbox; usage: ./just undeploy"),
         ("undeploy edge --secrets --context test", "unknown: --secrets; usage: ./just undeploy"),
         ("undeploy edge --yes --context test", "unknown: --yes; usage: ./just undeploy"),
@@ -132,8 +148,14 @@ def test_what_is_written_is_checked(server: ApiServer) -> None:
         ("logs", "usage: ./just k8s-logs edge|cloud --context NAME"),
         ("render", "usage: ./just render edge|cloud"),
         ("render fog", "unknown: fog; usage: ./just render edge|cloud"),
-        ("deploy edge --context elsewhere", "no cluster answers as context 'elsewhere': kubectl --context elsewhere"),
-        ("deploy edge --context=elsewhere", "no cluster answers as context 'elsewhere': kubectl --context elsewhere"),
+        (
+            "deploy edge --context elsewhere",
+            "no cluster answers as context 'elsewhere': kubectl --context elsewhere",
+        ),
+        (
+            "deploy edge --context=elsewhere",
+            "no cluster answers as context 'elsewhere': kubectl --context elsewhere",
+        ),
     ],
 )
 def test_a_wrong_command_is_one_line(words: str, said: str, server: ApiServer) -> None:
@@ -150,7 +172,11 @@ def test_help_is_no_mistake() -> None:
 
 def test_a_camera_that_there_is_not() -> None:
     edit(Path.cwd(), **{"camera/device-plugin\n": "camera/usb # ours\n"})
-    for words in (["render", "edge"], ["deploy", "edge", "--context", "test"], ["diff", "edge", "--context", "test"]):
+    for words in (
+        ["render", "edge"],
+        ["deploy", "edge", "--context", "test"],
+        ["diff", "edge", "--context", "test"],
+    ):
         said = line(recipe(*words))
         assert said.startswith(
             "k8s/edge/kustomization.yaml: there is no camera/usb, only camera/device-plugin camera/h"
@@ -163,11 +189,17 @@ def test_a_camera_that_there_is_not() -> None:
     ("half", "cloud", "said"),
     [
         ("edge", "cloud.example.com", "k8s/edge/cloud.yaml still says cloud.example.com"),
-        ("edge", "198.51.100.7", "k8s/edge/cloud.yaml: externalName cannot be an IP address (198.51.100.7)"),
+        (
+            "edge",
+            "198.51.100.7",
+            "k8s/edge/cloud.yaml: externalName cannot be an IP address (198.51.100.7)",
+        ),
         ("cloud", "", "k8s/cloud/kustomization.yaml still says BUCKET=my-faces"),
     ],
 )
-def test_what_is_not_written_in_is_refused(half: str, cloud: str, said: str, tmp_path: Path, server: ApiServer) -> None:
+def test_what_is_not_written_in_is_refused(
+    half: str, cloud: str, said: str, tmp_path: Path, server: ApiServer
+) -> None:
     root = copy(tmp_path / "own", **({"cloud.example.com": cloud} if cloud else {}))
     refused = line(here("deploy", half, root=root))
     assert refused.startswith(said)
@@ -176,7 +208,9 @@ def test_what_is_not_written_in_is_refused(half: str, cloud: str, said: str, tmp
 
 
 @pytest.mark.parametrize("port", [8883, 32746])
-def test_the_cloud_may_have_an_address(port: int, enrol: Callable[..., str], server: ApiServer) -> None:
+def test_the_cloud_may_have_an_address(
+    port: int, enrol: Callable[..., str], server: ApiServer
+) -> None:
     file = Path("k8s/edge/cloud.yaml")
     whole = by_address(file.read_text()).replace("targetPort: 8883 }", f"targetPort: {port} }}")
     file.write_text(whole.replace("mqtts, port: 8883 }] # port", f"mqtts, port: {port} }}] # port"))
@@ -216,27 +250,40 @@ def test_a_missing_secret_is_named(server: ApiServer) -> None:
     ran = here("deploy", "edge")
     make = "make it: ./just enroll NAME --format k8s | kubectl --context test apply -f -\n"
     assert ran.stdout == "namespace/facebridge created\n"
-    assert ran.stderr == f"the Secret edge is missing in facebridge (only the namespace was made); {make}"
+    assert (
+        ran.stderr
+        == f"the Secret edge is missing in facebridge (only the namespace was made); {make}"
+    )
     assert ran.returncode == 1
     assert list(server.things) == [("namespaces", "", "facebridge")]
     again = line(here("deploy", "edge"))
-    assert again == f"the Secret edge is missing in facebridge (nothing was applied); {make}".strip()
+    assert (
+        again == f"the Secret edge is missing in facebridge (nothing was applied); {make}".strip()
+    )
 
 
 def test_every_missing_secret_is_named() -> None:
     ran = here("deploy", "cloud")
     first, second = ran.stderr.splitlines()
     assert ran.returncode == 1
-    assert first.endswith("./just enroll cloud-broker --format k8s | kubectl --context test apply -f -")
-    assert second.endswith("./just enroll processor --format k8s | kubectl --context test apply -f -")
+    assert first.endswith(
+        "./just enroll cloud-broker --format k8s | kubectl --context test apply -f -"
+    )
+    assert second.endswith(
+        "./just enroll processor --format k8s | kubectl --context test apply -f -"
+    )
 
 
 def test_a_network_camera_needs_its_secret(enrol: Callable[..., str], server: ApiServer) -> None:
     edit(Path.cwd(), **{"camera/device-plugin\n": "camera/stream\n"})
     put_secrets("edge", enrol)
     said = line(here("deploy", "edge"))
-    assert said.startswith("the Secret camera is missing in facebridge (nothing was applied); make it: kubectl ")
-    made = run("sh", "-c", f"{said.split('make it: ')[1]} --dry-run=client -o json")  # else it is sent as protobuf
+    assert said.startswith(
+        "the Secret camera is missing in facebridge (nothing was applied); make it: kubectl "
+    )
+    made = run(
+        "sh", "-c", f"{said.split('make it: ')[1]} --dry-run=client -o json"
+    )  # else it is sent as protobuf
     assert kubectl("apply", "-f", "-", text=made.stdout).returncode == 0, made.stderr
     assert "SOURCE" in server.things["secrets", "facebridge", "camera"]["data"]
     assert here("deploy", "edge").returncode == 0
@@ -264,7 +311,9 @@ def test_a_half_goes_in_and_out(half: str, enrol: Callable[..., str], server: Ap
         assert f"\n{part}-0 " in ran.stdout
     assert ran.stdout.endswith(f"Next: ./just k8s-logs {half} --context test\n")
     assert server.names("deployments", namespace) == set(parts)
-    label = server.things["namespaces", "", namespace]["metadata"]["labels"]["pod-security.kubernetes.io/enforce"]
+    label = server.things["namespaces", "", namespace]["metadata"]["labels"][
+        "pod-security.kubernetes.io/enforce"
+    ]
     assert label == "restricted"
     changes = len(server.history)
     assert here("deploy", half).returncode == 0
@@ -306,7 +355,9 @@ def test_on_a_terminal_it_asks(enrol: Callable[..., str], server: ApiServer) -> 
         assert bool(server.things) is (answer == "no")
 
 
-def test_what_left_the_manifests_leaves_the_cluster(enrol: Callable[..., str], server: ApiServer) -> None:
+def test_what_left_the_manifests_leaves_the_cluster(
+    enrol: Callable[..., str], server: ApiServer
+) -> None:
     edit(Path.cwd(), **{"camera/device-plugin\n": "camera/sample\n"})
     put_secrets("edge", enrol)
     assert here("deploy", "edge").returncode == 0
@@ -314,16 +365,28 @@ def test_what_left_the_manifests_leaves_the_cluster(enrol: Callable[..., str], s
     for name, labels in {
         "own": {},
         "old": ours,
-        "made": {**ours, "endpointslice.kubernetes.io/managed-by": "endpointslice-controller.k8s.io"},
+        "made": {
+            **ours,
+            "endpointslice.kubernetes.io/managed-by": "endpointslice-controller.k8s.io",
+        },
     }.items():
-        thing = {"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4", "endpoints": []}
+        thing = {
+            "apiVersion": "discovery.k8s.io/v1",
+            "kind": "EndpointSlice",
+            "addressType": "IPv4",
+            "endpoints": [],
+        }
         thing |= {"metadata": {"name": name, "namespace": "facebridge", "labels": labels}}
         assert kubectl("apply", "--server-side", "-f", "-", text=json.dumps(thing)).returncode == 0
     edit(Path.cwd(), **{"camera/sample\n": "camera/host-path\n", "DETECT_FPS=5": "DETECT_FPS=4"})
     before = server.names("configmaps", "facebridge")
     ran = here("diff", "edge")
     assert ran.returncode == 0
-    gone = [row.rpartition(": ")[2] for row in ran.stdout.splitlines() if row.startswith("no longer in the manifests")]
+    gone = [
+        row.rpartition(": ")[2]
+        for row in ran.stdout.splitlines()
+        if row.startswith("no longer in the manifests")
+    ]
     (old,) = (row.split()[1] for row in gone if row.startswith("ConfigMap"))
     assert old in before
     assert sorted(gone) == sorted(
@@ -347,11 +410,15 @@ def test_what_left_the_manifests_leaves_the_cluster(enrol: Callable[..., str], s
     assert here("diff", "edge").stdout == "no difference\n"
 
 
-def test_a_renewed_secret_rolls_those_that_use_it(enrol: Callable[..., str], server: ApiServer) -> None:
+def test_a_renewed_secret_rolls_those_that_use_it(
+    enrol: Callable[..., str], server: ApiServer
+) -> None:
     put_secrets("edge", enrol)
 
     def templates() -> dict[str, str]:
-        things = {name: thing for (kind, _, name), thing in server.things.items() if kind == "deployments"}
+        things = {
+            name: thing for (kind, _, name), thing in server.things.items() if kind == "deployments"
+        }
         return {name: json.dumps(thing["spec"]["template"]) for name, thing in things.items()}
 
     assert "starts anew" not in here("deploy", "edge").stdout
@@ -369,17 +436,23 @@ def test_a_renewed_secret_rolls_those_that_use_it(enrol: Callable[..., str], ser
     assert here("diff", "edge").stdout == "no difference\n"
 
 
-def test_a_deploy_that_is_stopped(tmp_path: Path, enrol: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_deploy_that_is_stopped(
+    tmp_path: Path, enrol: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     put_secrets("edge", enrol)
     real = shutil.which("kubectl")
     (tmp_path / "bin").mkdir()
     waiting = tmp_path / "waiting"
-    script = f"case $* in *'rollout status'*) touch {waiting}; exec sleep 60 ;; esac; exec {real} \"$@\""
+    script = (
+        f"case $* in *'rollout status'*) touch {waiting}; exec sleep 60 ;; esac; exec {real} \"$@\""
+    )
     (tmp_path / "bin" / "kubectl").write_text(f"#!/bin/sh\n{script}\n")
     (tmp_path / "bin" / "kubectl").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}")
     words = ["sh", "local/cluster.sh", "deploy", "edge", "--context", "test"]
-    with subprocess.Popen(words, stderr=subprocess.PIPE, text=True, start_new_session=True) as deploy:
+    with subprocess.Popen(
+        words, stderr=subprocess.PIPE, text=True, start_new_session=True
+    ) as deploy:
         deadline = time.monotonic() + 30
         while not waiting.exists() and time.monotonic() < deadline:
             time.sleep(0.05)
@@ -394,7 +467,10 @@ def test_by_hand_it_is_the_same(half: str, enrol: Callable[..., str], server: Ap
     put_secrets(half, enrol)
     for word in ("created", "unchanged"):
         ran = kubectl("apply", "-k", f"k8s/{half}")
-        assert (ran.returncode, ran.stderr.count("Warning")) == (0, 1 if word == "created" else 0), ran.stderr
+        assert (ran.returncode, ran.stderr.count("Warning")) == (
+            0,
+            1 if word == "created" else 0,
+        ), ran.stderr
         assert f"deployment.apps/{HALVES[half][1][0]} {word}\n" in ran.stdout
     by_hand = set(server.things)
     part = server.things["deployments", HALVES[half][0], HALVES[half][1][0]]
@@ -411,14 +487,20 @@ def test_a_part_that_does_not_get_ready(enrol: Callable[..., str], server: ApiSe
     server.stuck = {"edge-broker", "sample"}
     ran = here("deploy", "edge")
     assert ran.returncode == 1
-    said = "not ready: edge-broker,sample; kubectl --context test --namespace facebridge describe pods"
-    assert ran.stderr.splitlines()[-1].startswith(f"{said} -l 'app in (edge-broker,sample)' says why")
+    said = (
+        "not ready: edge-broker,sample; kubectl --context test --namespace facebridge describe pods"
+    )
+    assert ran.stderr.splitlines()[-1].startswith(
+        f"{said} -l 'app in (edge-broker,sample)' says why"
+    )
     assert 'deployment "logger" successfully rolled out' in ran.stdout
     assert "\nsample-0 " in ran.stdout
     assert "Next:" not in ran.stdout
 
 
-def test_an_apply_that_is_refused_in_the_middle(enrol: Callable[..., str], server: ApiServer) -> None:
+def test_an_apply_that_is_refused_in_the_middle(
+    enrol: Callable[..., str], server: ApiServer
+) -> None:
     put_secrets("edge", enrol)
     server.forbidden = {"services"}
     ran = here("deploy", "edge")
@@ -436,7 +518,9 @@ def test_a_namespace_that_may_not_be_made(server: ApiServer) -> None:
     server.forbidden = {"namespaces"}
     ran = here("deploy", "edge")
     assert ran.returncode == 1
-    assert ran.stderr.splitlines()[-1].startswith("the namespace facebridge cannot be made, see above; nothing was")
+    assert ran.stderr.splitlines()[-1].startswith(
+        "the namespace facebridge cannot be made, see above; nothing was"
+    )
 
 
 @pytest.fixture
@@ -474,7 +558,10 @@ def test_images_are_for_this_machine(host: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "made"),
     [
-        ("--platform linux/arm64", "--platform linux/arm64 --target broker --load --tag facebridge/broker:dev ."),
+        (
+            "--platform linux/arm64",
+            "--platform linux/arm64 --target broker --load --tag facebridge/broker:dev .",
+        ),
         (
             "--push r.example.com/a",
             "--platform linux/amd64,linux/arm64 --target broker --push --tag r.example.com/a/facebridge/broker:dev .",
@@ -498,9 +585,15 @@ def test_images_for_other_machines(words: str, made: str, host: Path) -> None:
     ("words", "said"),
     [
         ("", "unknown ''"),
-        ("build --all", "unknown: --all; usage: ./just images [--platform linux/arm64] [--push REGISTRY]"),
+        (
+            "build --all",
+            "unknown: --all; usage: ./just images [--platform linux/arm64] [--push REGISTRY]",
+        ),
         ("build --push", "usage: ./just images"),
-        ("build --platform linux/amd64,linux/arm64", "--platform: one at a time, or --push REGISTRY"),
+        (
+            "build --platform linux/amd64,linux/arm64",
+            "--platform: one at a time, or --push REGISTRY",
+        ),
         ("bundle a b", "unknown: b; usage: ./just bundle [FILE]"),
         ("ship", "usage: ./just ship [USER@]HOST"),
         ("ship --fast", "unknown: --fast; usage: ./just ship"),
@@ -520,17 +613,28 @@ def test_a_kind_that_cannot_be_built(host: Path) -> None:
 def test_a_bundle_serves_docker_and_k3s(host: Path) -> None:
     ran = images("bundle", str(host / "all.tar.gz"))
     assert ran.returncode == 0, ran.stderr
-    saved = subprocess.run(["gunzip", "-c", host / "all.tar.gz"], capture_output=True, text=True, check=True).stdout
-    assert {"facebridge/broker:dev", "localhost/facebridge/broker:dev", "facebridge/store:dev"} <= set(saved.split())
+    saved = subprocess.run(
+        ["gunzip", "-c", host / "all.tar.gz"], capture_output=True, text=True, check=True
+    ).stdout
+    assert {
+        "facebridge/broker:dev",
+        "localhost/facebridge/broker:dev",
+        "facebridge/store:dev",
+    } <= set(saved.split())
 
 
 def test_ship_brings_the_images(host: Path) -> None:
     ran = images("ship", "me@jetson")
     assert ran.returncode == 0, ran.stderr
-    assert [row.startswith(word) for row, word in zip(ran.stderr.splitlines(), ("packing", "bringing"), strict=True)]
+    assert [
+        row.startswith(word)
+        for row, word in zip(ran.stderr.splitlines(), ("packing", "bringing"), strict=True)
+    ]
     last = (host / "ssh.args").read_text().splitlines()[-1]
     assert last == "me@jetson gunzip -c | sudo -n k3s ctr images import -"
-    saved = subprocess.run(["gunzip", "-c", host / "ssh.stdin"], capture_output=True, text=True, check=True).stdout
+    saved = subprocess.run(
+        ["gunzip", "-c", host / "ssh.stdin"], capture_output=True, text=True, check=True
+    ).stdout
     assert saved.startswith("save -o ")
     used = set(run("kubectl", "kustomize", "k8s/edge").stdout.split()) & set(saved.split())
     assert used == {f"localhost/facebridge/{name}:dev" for name in ("broker", "detector", "logger")}
@@ -560,5 +664,8 @@ def test_ship_says_what_failed(sign: str, said: str, host: Path) -> None:
 def test_ship_refuses_images_of_another_kind(host: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KIND", "x86_64")
     said = line(images("ship", "jetson"))
-    assert said == "facebridge/broker is for arm64, jetson is amd64: ./just images --platform linux/amd64"
+    assert (
+        said
+        == "facebridge/broker is for arm64, jetson is amd64: ./just images --platform linux/amd64"
+    )
     assert not dockers(host, "save")

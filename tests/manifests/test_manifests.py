@@ -40,7 +40,9 @@ def _kustomize(half: str, component: str) -> str:
         if component == "load-balancer":
             text += "\ncomponents: [load-balancer]\n"
         file.write_text(text)
-        ran = subprocess.run(["kubectl", "kustomize", str(file.parent)], capture_output=True, text=True)
+        ran = subprocess.run(
+            ["kubectl", "kustomize", str(file.parent)], capture_output=True, text=True
+        )
     assert ran.returncode == 0, ran.stderr
     assert ran.stderr == ""
     return ran.stdout
@@ -75,7 +77,9 @@ def test_every_pod_keeps_our_rules(overlay: str) -> None:
         assert container["name"] == name
         assert ":" in container["image"]
         assert not container["image"].endswith(":latest")
-        assert container["image"].startswith("localhost/"), "a name that somebody else could publish"
+        assert container["image"].startswith("localhost/"), (
+            "a name that somebody else could publish"
+        )
         assert container["resources"]["limits"]["memory"]
         assert {"cpu", "memory"} <= set(container["resources"]["requests"])
         assert container["readinessProbe"]
@@ -93,7 +97,9 @@ def test_every_pod_keeps_our_rules(overlay: str) -> None:
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
 def test_what_is_named_is_there(overlay: str) -> None:
-    secrets = {"edge", "camera"} if overlay.startswith("edge") else {"cloud-broker", "processor", "store"}
+    secrets = (
+        {"edge", "camera"} if overlay.startswith("edge") else {"cloud-broker", "processor", "store"}
+    )
     maps, claims = names(overlay, "ConfigMap"), names(overlay, "PersistentVolumeClaim")
     for _, pod in pods(overlay):
         for volume in pod.get("volumes", ()):
@@ -106,7 +112,9 @@ def test_what_is_named_is_there(overlay: str) -> None:
         text = json.dumps(pod)
         for container in pod["containers"]:
             for source in container.get("envFrom", ()):
-                assert source.get("configMapRef", source.get("secretRef"))["name"] in maps | secrets, text
+                assert (
+                    source.get("configMapRef", source.get("secretRef"))["name"] in maps | secrets
+                ), text
             for env in container.get("env", ()):
                 if key := env.get("valueFrom", {}).get("secretKeyRef"):
                     assert key["name"] in secrets
@@ -118,20 +126,32 @@ def test_names_are_asked_of_the_cluster_only(overlay: str) -> None:
     rules = [rule for policy in policies for rule in policy.get("egress", ())]
     named = [rule for rule in rules if any(port["port"] == 53 for port in rule["ports"])]
     (target,) = [target for rule in named for target in rule["to"]]
-    assert target["namespaceSelector"] == {"matchLabels": {"kubernetes.io/metadata.name": "kube-system"}}
+    assert target["namespaceSelector"] == {
+        "matchLabels": {"kubernetes.io/metadata.name": "kube-system"}
+    }
     assert target["podSelector"] == {"matchLabels": {"k8s-app": "kube-dns"}}
 
 
 def test_only_the_autoscaler_says_how_many() -> None:
-    things = {(thing["kind"], thing["metadata"]["name"]): thing for thing in render("cloud/node-port")}
-    scaled = {thing["spec"]["scaleTargetRef"]["name"] for (kind, _), thing in things.items() if "Autoscaler" in kind}
+    things = {
+        (thing["kind"], thing["metadata"]["name"]): thing for thing in render("cloud/node-port")
+    }
+    scaled = {
+        thing["spec"]["scaleTargetRef"]["name"]
+        for (kind, _), thing in things.items()
+        if "Autoscaler" in kind
+    }
     assert scaled == {"processor"}
     assert "replicas" not in things["Deployment", "processor"]["spec"]
 
 
 def test_the_configuration_is_the_shipped_one() -> None:
     for overlay in ("edge/sample", "cloud/node-port"):
-        (conf,) = [thing for thing in render(overlay) if thing["kind"] == "ConfigMap" and "edge.conf" in thing["data"]]
+        (conf,) = [
+            thing
+            for thing in render(overlay)
+            if thing["kind"] == "ConfigMap" and "edge.conf" in thing["data"]
+        ]
         for name, text in conf["data"].items():
             assert text == (ROOT / "mosquitto" / name).read_text()
 
@@ -145,11 +165,24 @@ def test_names_are_those_in_the_confs() -> None:
         if thing["kind"] == "Service"
     }
     assert ports["cloud-broker"]["port"] == 8884
-    assert (ports["cloud-broker-edges"]["port"], ports["cloud-broker-edges"]["nodePort"]) == (8883, 32746)
+    assert (ports["cloud-broker-edges"]["port"], ports["cloud-broker-edges"]["nodePort"]) == (
+        8883,
+        32746,
+    )
 
 
 def test_two_edges_are_not_one_secret(tmp_path: Path) -> None:
-    command = ["python", "-m", "local.enroll", "edge-07", "edge-08", "--pki", str(tmp_path / "pki"), "--format", "k8s"]
+    command = [
+        "python",
+        "-m",
+        "local.enroll",
+        "edge-07",
+        "edge-08",
+        "--pki",
+        str(tmp_path / "pki"),
+        "--format",
+        "k8s",
+    ]
     ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert (ran.returncode, ran.stdout) == (1, "")
     assert ran.stderr.startswith("--format k8s: one edge at a time")
@@ -159,7 +192,16 @@ def test_two_edges_are_not_one_secret(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["edge-07", "processor", "cloud-broker"])
 def test_an_enrolment_is_a_secret(name: str, tmp_path: Path) -> None:
-    command = ["python", "-m", "local.enroll", name, "--pki", str(tmp_path / "pki"), "--format", "k8s"]
+    command = [
+        "python",
+        "-m",
+        "local.enroll",
+        name,
+        "--pki",
+        str(tmp_path / "pki"),
+        "--format",
+        "k8s",
+    ]
     printed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     (secret,) = [thing for thing in yaml.safe_load_all(printed) if thing]
     kubernetes_validate.validate(secret, VERSIONS[0], strict=True)

@@ -30,7 +30,14 @@ NETWORKS = {
     "sample": ("edge",),
     "detector": ("edge",),
 }
-KEYS = ["-e", "AWS_ACCESS_KEY_ID=local", "-e", "AWS_SECRET_ACCESS_KEY=local-only", "-e", "AWS_DEFAULT_REGION=us-east-1"]
+KEYS = [
+    "-e",
+    "AWS_ACCESS_KEY_ID=local",
+    "-e",
+    "AWS_SECRET_ACCESS_KEY=local-only",
+    "-e",
+    "AWS_DEFAULT_REGION=us-east-1",
+]
 
 
 needed(by="the pod tests need a Docker engine in reach")
@@ -49,10 +56,19 @@ class Node:
         self.name = f"facebridge-test-{secrets.token_hex(4)}"
         self.things = self._render(folder)
         names = ("cloud-broker", "processor", "edge-07")
-        printed = run("python", "-m", "local.enroll", "--pki", str(folder / "pki"), "--format", "k8s", *names)
+        printed = run(
+            "python", "-m", "local.enroll", "--pki", str(folder / "pki"), "--format", "k8s", *names
+        )
         store = {"AWS_ACCESS_KEY_ID": "local", "AWS_SECRET_ACCESS_KEY": "local-only"}
         self.things += [thing for thing in yaml.safe_load_all(printed) if thing]
-        self.things.append({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "store"}, "stringData": store})
+        self.things.append(
+            {
+                "apiVersion": "v1",
+                "kind": "Secret",
+                "metadata": {"name": "store"},
+                "stringData": store,
+            }
+        )
 
     def _render(self, folder: Path) -> list[dict[str, Any]]:
         """Both halves as a newcomer would edit them: own images, the sample for a camera, a store of one's own."""
@@ -60,14 +76,18 @@ class Node:
             shutil.copytree(ROOT / part, folder / part)
         edits = {"camera/device-plugin\n": "camera/sample\n", "newTag: dev": f"newTag: {self.name}"}
         edits["MODE=best"] = "MODE=every"  # many captures
-        own = "BUCKET=faces, CREATE_BUCKET=1, S3_REGION=us-east-1, S3_ENDPOINT_URL=http://store:8333"
+        own = (
+            "BUCKET=faces, CREATE_BUCKET=1, S3_REGION=us-east-1, S3_ENDPOINT_URL=http://store:8333"
+        )
         edits["BUCKET=my-faces, S3_REGION=eu-central-1"] = own
         for file in (folder / "k8s").rglob("*.yaml"):
             text = file.read_text()
             for old, new in edits.items():
                 text = text.replace(old, new)
             file.write_text(text)
-        halves = [run("kubectl", "kustomize", str(folder / "k8s" / half)) for half in ("edge", "cloud")]
+        halves = [
+            run("kubectl", "kustomize", str(folder / "k8s" / half)) for half in ("edge", "cloud")
+        ]
         return [thing for half in halves for thing in yaml.safe_load_all(half)]
 
     def start(self) -> None:
@@ -75,23 +95,44 @@ class Node:
         run("docker", "compose", "-f", "compose/compose.yaml", "build", "--quiet", env=env)
         image = f"facebridge/node:{self.name}"
         run("docker", "build", "-q", "-t", image, "-f", "tests/pods/node.Dockerfile", "tests/pods")
-        free = [f"--security-opt={what}=unconfined" for what in ("seccomp", "apparmor", "systempaths")]
+        free = [
+            f"--security-opt={what}=unconfined" for what in ("seccomp", "apparmor", "systempaths")
+        ]
         rights = ["--cap-add=ALL", "--cap-drop=SYS_RESOURCE", *free]
         places = ["-v", "/sys/fs/cgroup:/sys/fs/cgroup", "-v", f"{self.name}:/var/lib/containers"]
-        run("docker", "run", "-d", "--init", "--name", self.name, "--cgroupns=host", *rights, *places, image)
+        run(
+            "docker",
+            "run",
+            "-d",
+            "--init",
+            "--name",
+            self.name,
+            "--cgroupns=host",
+            *rights,
+            *places,
+            image,
+        )
         images = [f"facebridge/{target}:{self.name}" for target in TARGETS]
         with subprocess.Popen(["docker", "save", *images], stdout=subprocess.PIPE) as archive:
             self.podman("load", "--quiet", stdin=archive.stdout)
         for network in ("edge", "wan", "cloud"):
             self.podman("network", "create", network)
-        self.shell("cat >/users.json && chmod a+r /users.json", input=(ROOT / "compose" / "store.json").read_text())
+        self.shell(
+            "cat >/users.json && chmod a+r /users.json",
+            input=(ROOT / "compose" / "store.json").read_text(),
+        )
         store = ["--network", "cloud:alias=store", "-v", "/users.json:/users.json"]
         store.append(f"localhost/facebridge/store:{self.name}")
         self.podman("run", "-d", "--name", "store", *store, "-s3.config=/users.json")
 
     def end(self) -> None:
-        subprocess.run(["docker", "exec", self.name, "podman", "pod", "rm", "-af", "-t", "0"], capture_output=True)
-        subprocess.run(["docker", "exec", self.name, "podman", "rm", "-af", "-t", "0"], capture_output=True)
+        subprocess.run(
+            ["docker", "exec", self.name, "podman", "pod", "rm", "-af", "-t", "0"],
+            capture_output=True,
+        )
+        subprocess.run(
+            ["docker", "exec", self.name, "podman", "rm", "-af", "-t", "0"], capture_output=True
+        )
         subprocess.run(["docker", "rm", "-f", self.name], capture_output=True)
         subprocess.run(["docker", "volume", "rm", self.name], capture_output=True)
         images = [f"facebridge/{target}:{self.name}" for target in (*TARGETS, "node")]
@@ -105,16 +146,37 @@ class Node:
 
     def play(self, app: str) -> None:
         """Make the pod of a Deployment, with what a cluster would do for it."""
-        (deployment,) = (t for t in self.things if t["kind"] == "Deployment" and t["metadata"]["name"] == app)
+        (deployment,) = (
+            t for t in self.things if t["kind"] == "Deployment" and t["metadata"]["name"] == app
+        )
         pod = deployment["spec"]["template"]["spec"]
         deployment["spec"]["replicas"] = 1
         for container in pod["containers"]:
-            container.pop("ports", None)  # podman would open them on the node; in Kubernetes they are mere words
-        things = [t for t in self.things if t["kind"] in ("ConfigMap", "Secret", "PersistentVolumeClaim")]
-        services = [t for t in self.things if t["kind"] == "Service" and t["spec"].get("selector") == {"app": app}]
+            container.pop(
+                "ports", None
+            )  # podman would open them on the node; in Kubernetes they are mere words
+        things = [
+            t for t in self.things if t["kind"] in ("ConfigMap", "Secret", "PersistentVolumeClaim")
+        ]
+        services = [
+            t
+            for t in self.things
+            if t["kind"] == "Service" and t["spec"].get("selector") == {"app": app}
+        ]
         names = "".join(f"alias={t['metadata']['name']}," for t in services).rstrip(",")
-        networks = [word for net in NETWORKS[app] for word in ("--network", f"{net}:{names}" if names else net)]
-        self.podman("kube", "play", "--start=false", *networks, "-", input=yaml.safe_dump_all([*things, deployment]))
+        networks = [
+            word
+            for net in NETWORKS[app]
+            for word in ("--network", f"{net}:{names}" if names else net)
+        ]
+        self.podman(
+            "kube",
+            "play",
+            "--start=false",
+            *networks,
+            "-",
+            input=yaml.safe_dump_all([*things, deployment]),
+        )
         group = pod["securityContext"].get("fsGroup")
         volumes = "/var/lib/containers/storage/volumes/*/_data"
         self.shell(f"chgrp -R {group} {volumes}; chmod g+rwX {volumes}" if group else "true")
@@ -144,7 +206,11 @@ class Node:
             ]
         else:
             port = probe["tcpSocket"]["port"]
-            words = ["python3", "-c", f"import socket; socket.create_connection(('127.0.0.1', {port}))"]
+            words = [
+                "python3",
+                "-c",
+                f"import socket; socket.create_connection(('127.0.0.1', {port}))",
+            ]
         command = ["docker", "exec", self.name, "podman", "exec", f"{app}-pod-{app}", *words]
         return subprocess.run(command, capture_output=True).returncode == 0
 

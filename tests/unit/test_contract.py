@@ -72,9 +72,12 @@ def test_the_sample_message_is_sound() -> None:
     assert capture.key == "faces/edge-1/door/2026/01/02/030405678Z-000000007.png"
 
 
-@pytest.mark.parametrize("field", ["seq", "captured_at", "sha256", "box", "frame", "score", "quality", "visit", "shot"])
 @pytest.mark.parametrize(
-    "text", [None, "", "x", "-1", "\u0667", "1e400", "nan", " 7", "7 ", "007", "\0", "9" * 2000, "1,2,3"]
+    "field", ["seq", "captured_at", "sha256", "box", "frame", "score", "quality", "visit", "shot"]
+)
+@pytest.mark.parametrize(
+    "text",
+    [None, "", "x", "-1", "\u0667", "1e400", "nan", " 7", "7 ", "007", "\0", "9" * 2000, "1,2,3"],
 )
 def test_a_bad_fact_is_named(field: str, text: str | None) -> None:
     if field == "visit" and text in ("x", "-1", "007", "1e400", "nan"):
@@ -130,7 +133,8 @@ def test_another_content_type_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    "picture", [b"", b"GIF89a", png()[:-1], png()[:30], png(width=0), png(height=0), b"\x89PNG\r\n\x1a\n"]
+    "picture",
+    [b"", b"GIF89a", png()[:-1], png()[:30], png(width=0), png(height=0), b"\x89PNG\r\n\x1a\n"],
 )
 def test_what_is_no_png_is_refused(picture: bytes) -> None:
     bad = message(sha256=hashlib.sha256(picture).hexdigest())
@@ -141,19 +145,36 @@ def test_what_is_no_png_is_refused(picture: bytes) -> None:
 def test_a_picture_that_is_too_large_is_refused() -> None:
     picture = png(filler=bytes(MAX_PNG))
     with pytest.raises(ContractError, match="^png: "):
-        Capture.from_message(replace(message(sha256=hashlib.sha256(picture).hexdigest()), payload=picture))
+        Capture.from_message(
+            replace(message(sha256=hashlib.sha256(picture).hexdigest()), payload=picture)
+        )
 
 
-@given(st.text(max_size=40), st.binary(max_size=80), st.lists(st.tuples(st.text(max_size=12), st.text(max_size=12))))
-def test_no_message_is_more_than_refused(topic: str, payload: bytes, properties: list[tuple[str, str]]) -> None:
-    for name in (topic, f"face-detector/{topic}", "face-detector/edge-1/door", f"stored/{topic}", "stored/edge-1/door"):
+@given(
+    st.text(max_size=40),
+    st.binary(max_size=80),
+    st.lists(st.tuples(st.text(max_size=12), st.text(max_size=12))),
+)
+def test_no_message_is_more_than_refused(
+    topic: str, payload: bytes, properties: list[tuple[str, str]]
+) -> None:
+    for name in (
+        topic,
+        f"face-detector/{topic}",
+        "face-detector/edge-1/door",
+        f"stored/{topic}",
+        "stored/edge-1/door",
+    ):
         hostile = Message(name, payload, "image/png", tuple(properties))
         for parse in (Capture.from_message, Receipt.from_message):
             with pytest.raises(ContractError):
                 parse(hostile)
 
 
-@given(st.sampled_from(["seq", "captured_at", "sha256", "box", "frame", "score", "shot"]), st.text(max_size=30))
+@given(
+    st.sampled_from(["seq", "captured_at", "sha256", "box", "frame", "score", "shot"]),
+    st.text(max_size=30),
+)
 def test_facts_are_taken_in_one_spelling_only(field: str, text: str) -> None:
     try:
         capture, _ = Capture.from_message(message(**{field: text}))
@@ -169,20 +190,36 @@ def test_times_are_utc_in_milliseconds() -> None:
 
 
 def receipt(**changes: object) -> Receipt:
-    fields = {"edge": "edge-1", "camera": "door", "seq": 7, "sha256": "0" * 64, "tx": 5, "status": "stored"}
+    fields = {
+        "edge": "edge-1",
+        "camera": "door",
+        "seq": 7,
+        "sha256": "0" * 64,
+        "tx": 5,
+        "status": "stored",
+    }
     fields |= {"key": "faces/x.png", "stored_at": datetime(2026, 1, 2, tzinfo=UTC)}
     return Receipt(**fields | changes)  # type: ignore[arg-type]
 
 
-@given(names, names, st.integers(1, 999_999_999), st.integers(0, 2**62), st.sampled_from(["stored", "quarantined"]))
-def test_a_receipt_survives_the_journey(edge: str, camera: str, seq: int, tx: int, status: str) -> None:
+@given(
+    names,
+    names,
+    st.integers(1, 999_999_999),
+    st.integers(0, 2**62),
+    st.sampled_from(["stored", "quarantined"]),
+)
+def test_a_receipt_survives_the_journey(
+    edge: str, camera: str, seq: int, tx: int, status: str
+) -> None:
     reason = "too large: \u00e4" if status == "quarantined" else ""
     sent = receipt(edge=edge, camera=camera, seq=seq, tx=tx, status=status, reason=reason)
     assert Receipt.from_message(sent.to_message()) == sent
 
 
 @pytest.mark.parametrize(
-    "payload", [b"", b"{", b"[]", b"null", b"7", b"{}", b"[" * 100_000, b'{"seq":1}', b"\xff", b"{" * 9]
+    "payload",
+    [b"", b"{", b"[]", b"null", b"7", b"{}", b"[" * 100_000, b'{"seq":1}', b"\xff", b"{" * 9],
 )
 def test_a_receipt_that_is_none_is_refused(payload: bytes) -> None:
     with pytest.raises(ContractError):

@@ -151,7 +151,11 @@ class World(RuleBasedStateMachine):
             if self.up:
                 self.step(Message(f"{LINK}/x/state", b"1" if self.link else b"0"))
 
-    @rule(fates=st.lists(st.tuples(st.sampled_from(FATES), st.integers(0, 9)), min_size=1, max_size=12))
+    @rule(
+        fates=st.lists(
+            st.tuples(st.sampled_from(FATES), st.integers(0, 9)), min_size=1, max_size=12
+        )
+    )
     def faces_travel(self, fates: list[tuple[str, int]]) -> None:
         """Some of the faces on their way reach the processor, in any order, each with a fate of its own."""
         if self.link:
@@ -169,7 +173,8 @@ class World(RuleBasedStateMachine):
 
     @rule(
         fates=st.lists(
-            st.tuples(st.sampled_from(["", "", "", "lost", "twice", "other"]), st.integers(0, 9)), min_size=1
+            st.tuples(st.sampled_from(["", "", "", "lost", "twice", "other"]), st.integers(0, 9)),
+            min_size=1,
         )
     )
     def receipts_travel(self, fates: list[tuple[str, int]]) -> None:
@@ -178,7 +183,9 @@ class World(RuleBasedStateMachine):
             self.edge_back, self.cloud_back = self.edge_back + self.cloud_back, []
         for fate, number in fates[: len(self.edge_back)] if self.up else ():
             message = self.edge_back.pop(number % len(self.edge_back))
-            if fate == "other":  # of another capture that had this seq, in an outbox that is no more
+            if (
+                fate == "other"
+            ):  # of another capture that had this seq, in an outbox that is no more
                 fields = json.loads(message.payload)
                 fields["seq"] = 1 + fields["seq"] * 7 % (self.outbox.last_seq + 1)
                 message = replace(message, payload=json.dumps(fields).encode())

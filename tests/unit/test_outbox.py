@@ -97,8 +97,15 @@ class Model(RuleBasedStateMachine):
     def add(self, size: int) -> None:
         need = len(png(filler=bytes(size)))
         self.last_seq += 1
-        free = [seq for seq in self.waiting if seq > self.taken] if self.policy == "drop-oldest" else []
-        if self.bytes + need > 3000 and self.bytes - sum(len(self.waiting[seq].png) for seq in free) + need <= 3000:
+        free = (
+            [seq for seq in self.waiting if seq > self.taken]
+            if self.policy == "drop-oldest"
+            else []
+        )
+        if (
+            self.bytes + need > 3000
+            and self.bytes - sum(len(self.waiting[seq].png) for seq in free) + need <= 3000
+        ):
             while self.bytes + need > 3000:
                 seq = free.pop(0)
                 del self.waiting[seq]
@@ -161,7 +168,9 @@ class NewestModel(Model):
 
 TestDropOldest = Model.TestCase
 TestDropNewest = NewestModel.TestCase
-TestDropOldest.settings = TestDropNewest.settings = settings(max_examples=40, stateful_step_count=30, deadline=None)
+TestDropOldest.settings = TestDropNewest.settings = settings(
+    max_examples=40, stateful_step_count=30, deadline=None
+)
 
 
 def test_a_second_detector_is_refused(outbox: Outbox, path: Path) -> None:
@@ -188,7 +197,9 @@ def test_an_unwritable_place_is_refused(tmp_path: Path) -> None:
         Outbox(tmp_path / "file" / "outbox.db", "edge-1", "door")
 
 
-def test_a_full_disk_refuses_one_capture_and_costs_no_seq(outbox: Outbox, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_refuses_one_capture_and_costs_no_seq(
+    outbox: Outbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
     usage = shutil.disk_usage("/")
     with monkeypatch.context() as full:
         full.setattr(shutil, "disk_usage", lambda _: usage._replace(free=100))
@@ -198,10 +209,14 @@ def test_a_full_disk_refuses_one_capture_and_costs_no_seq(outbox: Outbox, monkey
     assert capture.seq == 1
 
 
-def test_the_room_of_what_was_released_is_used_again(outbox: Outbox, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_room_of_what_was_released_is_used_again(
+    outbox: Outbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
     captures = [add(outbox, 100_000) for _ in range(20)]
     usage = shutil.disk_usage("/")
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=RESERVE))  # the file does not shrink
+    monkeypatch.setattr(
+        shutil, "disk_usage", lambda _: usage._replace(free=RESERVE)
+    )  # the file does not shrink
     assert add(outbox, 100_000) is None
     for capture in captures:
         assert capture

@@ -30,7 +30,9 @@ class Bench:
         self.sent += [(int(fact["seq"]), int(fact["tx"])) for fact in facts]
         return [int(fact["seq"]) for fact in facts]
 
-    def home(self, seq: int, tx: int | None = None, after: float = 0.0, **changes: Any) -> list[int]:
+    def home(
+        self, seq: int, tx: int | None = None, after: float = 0.0, **changes: Any
+    ) -> list[int]:
         """The receipt of the newest copy of `seq`, or of copy `tx`, comes home."""
         capture = self.outbox.get(seq)
         if not capture:  # settled already: any receipt will do
@@ -86,7 +88,9 @@ def test_a_kept_session_resends_nothing(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize(("homes", "resent"), [(REORDER, [1]), (REORDER + 1, [1, 2])])
-def test_one_that_is_overtaken_by_enough_is_sent_again(bench: Bench, homes: int, resent: list[int]) -> None:
+def test_one_that_is_overtaken_by_enough_is_sent_again(
+    bench: Bench, homes: int, resent: list[int]
+) -> None:
     fill(bench, 60)
     bench.step(Up(False))
     for seq in range(3, 3 + homes):
@@ -188,7 +192,10 @@ def test_a_receipt_for_other_bytes_changes_nothing(bench: Bench) -> None:
 def test_a_sound_capture_is_not_let_go_at_the_first_quarantine(bench: Bench) -> None:
     fill(bench, 1)
     bench.step(Up(False))
-    began, refused = bench.now, {"status": "quarantined", "reason": "sha256: is not that of the payload"}
+    began, refused = (
+        bench.now,
+        {"status": "quarantined", "reason": "sha256: is not that of the payload"},
+    )
     for _ in range(REFUSALS - 1):
         assert bench.home(1, **refused) == []
         while not bench.step(after=1):
@@ -209,7 +216,9 @@ def test_what_is_refused_once_is_sent_again_soon_and_released(bench: Bench) -> N
 
 
 @pytest.mark.parametrize("changes", [{"tx": 1}, {"sha256": "0" * 64}, {}])
-def test_a_refusal_counts_once_and_for_a_copy_of_ours(bench: Bench, changes: dict[str, Any]) -> None:
+def test_a_refusal_counts_once_and_for_a_copy_of_ours(
+    bench: Bench, changes: dict[str, Any]
+) -> None:
     fill(bench, 1)
     bench.step(Up(False))
     tx = bench.sent[0][1]

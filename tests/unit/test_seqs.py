@@ -20,7 +20,9 @@ def test_marks_are_what_was_marked(marked: list[tuple[int, int, int]], last: int
         for seq in range(first, first + more + 1):
             model[seq] = model.get(seq, 0) | bits
     runs = list(marks.runs(last))
-    assert [seq for first, final, _ in runs for seq in range(first, final + 1)] == list(range(1, last + 1))
+    assert [seq for first, final, _ in runs for seq in range(first, final + 1)] == list(
+        range(1, last + 1)
+    )
     assert all(model[seq] == bits for first, final, bits in runs for seq in range(first, final + 1))
     assert all(marks[seq] == bits for seq, bits in model.items())
 

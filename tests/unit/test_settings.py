@@ -32,7 +32,9 @@ def test_a_host_that_is_none_is_refused(host: str, monkeypatch: pytest.MonkeyPat
         assert Settings.load().broker_host == "localhost"
 
 
-@pytest.mark.parametrize("host", ["localhost", "edge-broker", "cloud.example.com", "10.0.0.1", "::1", "fe80::1", "a_b"])
+@pytest.mark.parametrize(
+    "host", ["localhost", "edge-broker", "cloud.example.com", "10.0.0.1", "::1", "fe80::1", "a_b"]
+)
 def test_a_host_is_taken(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BROKER_HOST", host)
     assert Settings.load().broker_host == host

@@ -48,7 +48,9 @@ def test_a_hostile_name_becomes_nothing(name: str) -> None:
             build()
 
 
-@pytest.mark.parametrize("text", ["", "stored", "stored/a", "stored/a/b/c", "/stored/a/b", "Stored/a/b", "stored/a/b/"])
+@pytest.mark.parametrize(
+    "text", ["", "stored", "stored/a", "stored/a/b/c", "/stored/a/b", "Stored/a/b", "stored/a/b/"]
+)
 def test_another_topic_is_not_parsed(text: str) -> None:
     with pytest.raises(ContractError, match="^topic: "):
         parse(text, "stored")
@@ -62,7 +64,10 @@ def test_a_quarantine_key_never_leaves_its_prefix(text: str, sha256: str) -> Non
 
 def test_keys_have_their_form() -> None:
     assert face_key("e", "c", NOW, 42) == "faces/e/c/2026/01/02/030405678Z-000000042.png"
-    assert quarantine_key("face-detector/e/../x", "0" * 64, NOW) == f"quarantine/e/_/2026/01/02/{'0' * 64}.bin"
+    assert (
+        quarantine_key("face-detector/e/../x", "0" * 64, NOW)
+        == f"quarantine/e/_/2026/01/02/{'0' * 64}.bin"
+    )
 
 
 def test_what_is_built_is_parsed() -> None:

@@ -21,7 +21,10 @@ ROOM = np.random.default_rng(1).integers(0, 255, (480, 640, 3), np.uint8)
 def face(x: float, y: float = 200, w: int = 80, score: float = 0.9) -> Face:
     """A frontal face whose middle is at `x`, `y`."""
     left, top = int(x - w / 2), int(y - w / 2)
-    marks = np.float32([[0.3, 0.4], [0.7, 0.4], [0.5, 0.6], [0.35, 0.8], [0.65, 0.8]]) * w + (left, top)
+    marks = np.float32([[0.3, 0.4], [0.7, 0.4], [0.5, 0.6], [0.35, 0.8], [0.65, 0.8]]) * w + (
+        left,
+        top,
+    )
     return Face((left, top, w, w), score, marks)
 
 
@@ -29,7 +32,11 @@ class Room:
     """A camera at `fps`; who is in the picture is told frame by frame."""
 
     def __init__(self, fps: float = 5, **settings: Any) -> None:
-        self.visits, self.t, self.fps = Visits(Settings(edge="e", source="clip.avi", **settings)), 0.0, fps
+        self.visits, self.t, self.fps = (
+            Visits(Settings(edge="e", source="clip.avi", **settings)),
+            0.0,
+            fps,
+        )
         self.shots: list[Shot] = []
 
     def see(self, *faces: Face) -> list[Shot]:
@@ -50,7 +57,10 @@ class Room:
     def told(self) -> list[tuple[str, int]]:
         """Visit (a letter by order of its first shot) and number of each shot."""
         names = list(dict.fromkeys(shot.facts["visit"] for shot in self.shots))
-        return [("abcdefgh"[names.index(shot.facts["visit"])], shot.facts["shot"]) for shot in self.shots]
+        return [
+            ("abcdefgh"[names.index(shot.facts["visit"])], shot.facts["shot"])
+            for shot in self.shots
+        ]
 
 
 @pytest.fixture(params=[3, 5, 30])
@@ -129,7 +139,9 @@ def test_two_who_pass_each_other_stay_two(fps: int, crossing: float) -> None:
     for number in range(int(4 * fps)):
         t = number / fps
         ways = (100 + 110 * t, 200.0, 90), (540 - 110 * t, 210.0, 70)
-        hidden = abs(t - crossing * 1.0) < 0.3 and crossing == 2.0  # the nearer one hides the other for a while
+        hidden = (
+            abs(t - crossing * 1.0) < 0.3 and crossing == 2.0
+        )  # the nearer one hides the other for a while
         room.see(*(face(x, y, w) for x, y, w in (ways[:1] if hidden else ways)))
     room.end()
     widths: dict[str, set[int]] = {}
@@ -205,10 +217,15 @@ def within(picture: MatLike, size: tuple[int, int] = (640, 480)) -> MatLike:
 
 def test_sharper_larger_and_whole_faces_are_better(faces: Faces) -> None:
     person = carried("skimage", "astronaut.png")[:400, 50:450]
-    blurred = [judged(faces, within(cv2.GaussianBlur(person, (0, 0), s) if s else person)) for s in (0, 1.5, 3, 5)]
+    blurred = [
+        judged(faces, within(cv2.GaussianBlur(person, (0, 0), s) if s else person))
+        for s in (0, 1.5, 3, 5)
+    ]
     assert blurred == sorted(blurred, reverse=True)
     assert blurred[0] > 1.3 * blurred[-1]
-    small = [judged(faces, within(cv2.resize(person, None, fx=f, fy=f))) for f in (1, 0.7, 0.5, 0.35)]
+    small = [
+        judged(faces, within(cv2.resize(person, None, fx=f, fy=f))) for f in (1, 0.7, 0.5, 0.35)
+    ]
     assert small == sorted(small, reverse=True)
     cut = within(person)[:, 100 + 150 :]
     assert judged(faces, cut) < 0.5 * blurred[0]
