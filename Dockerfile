@@ -41,9 +41,9 @@ RUN --mount=type=cache,target=/root/.cache/uv /uv/bin/uv pip sync --quiet --pyth
 FROM build AS processor-env
 COPY requirements/processor.txt ./
 RUN --mount=type=cache,target=/root/.cache/uv /uv/bin/uv pip sync --quiet --python /opt/venv --require-hashes processor.txt
-FROM build AS local-env
-COPY requirements/local.txt ./
-RUN --mount=type=cache,target=/root/.cache/uv /uv/bin/uv pip sync --quiet --python /opt/venv --require-hashes local.txt
+FROM build AS demo-env
+COPY requirements/demo.txt ./
+RUN --mount=type=cache,target=/root/.cache/uv /uv/bin/uv pip sync --quiet --python /opt/venv --require-hashes demo.txt
 
 FROM python AS client
 USER 10001:10001
@@ -80,17 +80,20 @@ ENTRYPOINT ["python3", "-m", "detector"]
 FROM python AS sample
 RUN install -d -o 10001 -g 10001 /clip /pki /pki/cloud-broker /pki/processor /pki/edge-1
 USER 10001:10001
-COPY --from=local-env /opt/venv /opt/venv
+COPY --from=demo-env /opt/venv /opt/venv
 COPY bus bus
 COPY detector detector
-COPY local local
+COPY identity identity
+COPY audit audit
+COPY demo demo
+COPY deploy deploy
 ENTRYPOINT ["python3", "-m"]
-CMD ["local.camera"]
+CMD ["demo.sample_camera"]
 
 # What stands in for AWS S3.
 FROM python AS store
 RUN install -d -o 10001 -g 10001 /data
-COPY --from=local-env /opt/venv/bin/weed /usr/local/bin/weed
+COPY --from=demo-env /opt/venv/bin/weed /usr/local/bin/weed
 USER 10001:10001
 WORKDIR /data
 HEALTHCHECK --interval=5s --timeout=5s --start-period=30s CMD ["python3", "-c", \

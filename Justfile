@@ -13,7 +13,7 @@ export COMPOSE_PROJECT_NAME := `
 
 compose := "command -v docker >/dev/null || { echo 'there is no docker here: install it' >&2; exit 1; }; docker compose -f compose/compose.yaml"
 locks := "requirements"
-with_mosquitto := 'MOSQUITTO=${MOSQUITTO:-$(local/mosquitto.sh)} && export MOSQUITTO &&'
+with_mosquitto := 'MOSQUITTO=${MOSQUITTO:-$(deploy/mosquitto.sh)} && export MOSQUITTO &&'
 
 [private]
 default:
@@ -22,32 +22,32 @@ default:
 # Run the whole system on this machine and watch faces arrive
 [group('use')]
 @demo *ARGS:
-    {{ with_mosquitto }} exec python -m local.demo "$@"
+    {{ with_mosquitto }} exec python -m demo "$@"
 
 # Compare what was captured with what the bucket holds
 [group('use')]
 @audit *ARGS:
-    exec python -m local.audit "$@"
+    exec python -m audit "$@"
 
 # Make the certificate and settings of a new edge
 [group('use')]
 @enroll *ARGS:
-    exec python -m local.enroll "$@"
+    exec python -m identity.enroll "$@"
 
 # Make the sample clip that stands in for a camera
 [group('use')]
 @sample *ARGS:
-    exec python -m local.sample "$@"
+    exec python -m demo.sample "$@"
 
 # Build and start everything in containers: all of it here, or one half, `up edge` or `up cloud`
 [group('containers')]
 @up *WHICH:
-    exec python -m local.containers up "$@"
+    exec python -m deploy.containers up "$@"
 
 # End the containers; --volumes also gives up what outbox and store hold
 [group('containers')]
 @down *ARGS:
-    exec python -m local.containers down "$@"
+    exec python -m deploy.containers down "$@"
 
 # Show what the containers say
 [group('containers')]
@@ -67,47 +67,47 @@ default:
 # Build the images; --platform linux/arm64 for a device of that kind, --push REGISTRY for both kinds into a registry
 [group('containers')]
 @images *ARGS:
-    exec local/images.sh build "$@"
+    exec deploy/images.sh build "$@"
 
 # Put all images into one archive for a site without a registry
 [group('containers')]
 @bundle *ARGS:
-    exec local/images.sh bundle "$@"
+    exec deploy/images.sh bundle "$@"
 
 # Put one half into a cluster: deploy edge|cloud --context NAME
 [group('kubernetes')]
 @deploy *ARGS:
-    exec local/cluster.sh deploy "$@"
+    exec deploy/cluster.sh deploy "$@"
 
 # Take one half out of a cluster; what it keeps goes only with --outbox or --secrets
 [group('kubernetes')]
 @undeploy *ARGS:
-    exec local/cluster.sh undeploy "$@"
+    exec deploy/cluster.sh undeploy "$@"
 
 # Show what deploy would change
 [group('kubernetes')]
 @diff *ARGS:
-    exec local/cluster.sh diff "$@"
+    exec deploy/cluster.sh diff "$@"
 
 # Print the manifests of one half: render edge|cloud
 [group('kubernetes')]
 @render *ARGS:
-    exec local/cluster.sh render "$@"
+    exec deploy/cluster.sh render "$@"
 
 # Show what the pods of one half say
 [group('kubernetes')]
 @k8s-logs *ARGS:
-    exec local/cluster.sh logs "$@"
+    exec deploy/cluster.sh logs "$@"
 
 # Bring the images to a k3s host over ssh: ship HOST
 [group('kubernetes')]
 @ship *ARGS:
-    exec local/images.sh ship "$@"
+    exec deploy/images.sh ship "$@"
 
 # The cloud half on an EC2 instance, with a bucket of its own: ec2 up|status|down
 [group('aws')]
 @ec2 *ARGS:
-    exec python -m local.ec2 "$@"
+    exec python -m deploy.ec2 "$@"
 
 # Run the tests; arguments go to pytest
 [group('develop')]
@@ -149,7 +149,7 @@ default:
 # Bring the locks in line with pyproject.toml; --upgrade takes the newest versions too
 [group('develop')]
 @lock *OPTIONS:
-    for group in detector logger processor local dev opencv5 tools; do \
+    for group in detector logger processor demo dev opencv5 tools; do \
         uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
             --group $group --output-file {{ quote(locks) }}/$group.txt "$@"; \
     done
@@ -171,7 +171,7 @@ default:
 [private]
 @arm64:
     new=$(mktemp -d); trap 'rm -rf "$new"' EXIT; \
-    for group in detector logger processor local; do for python in 3.11 3.13; do \
+    for group in detector logger processor demo; do for python in 3.11 3.13; do \
         uv pip install --quiet --dry-run --target "$new" --no-deps --require-hashes --only-binary :all: \
             --python-platform aarch64-manylinux_2_28 --python-version $python -r requirements/$group.txt; \
     done; done

@@ -28,9 +28,9 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from demo.sample import SCENES, make, varied
+from demo.stack import ROOT
 from detector.settings import Settings
-from local.sample import SCENES, make, varied
-from local.stack import ROOT
 from tests.bench import haar, sheet, stills
 from tests.bench.judge import Published, Run, Tally, Truth, watch
 

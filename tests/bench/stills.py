@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 from cv2.typing import MatLike
 
-from local.sample import portrait
+from demo.sample import portrait
 
 CONDITIONS = ("plain", "dark", "blur", "tilted", "half size")
 WIDTHS = (64, 100, 150)  # pixels of the face; half size makes them 32, 50 and 75

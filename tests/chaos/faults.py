@@ -18,12 +18,12 @@ from typing import Any
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion
 
+from demo.stack import BUCKET
 from detector.outbox import FULL, Outbox
-from local.pki import PROCESSOR, Authority
-from local.stack import BUCKET
+from identity.authority import PROCESSOR, Authority
 from tests.chaos.source import FACTS, png, report
 from tests.chaos.trial import LOADED, Row, Trial, TrialError, run
-from tests.integration.peer import Peer
+from tests.support.peer import Peer
 
 Fault = Callable[[Trial], None]
 FAULTS: dict[str, tuple[Fault, dict[str, Any]]] = {}

@@ -18,10 +18,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from local.audit import audit
-from local.link import Link
-from local.stack import BUCKET, PARTS, Stack
-from tests.chaos.gateway import Gateway
+from audit.compare import audit
+from demo.stack import BUCKET, PARTS, Stack
+from tests.support.faulty_proxy import Link
+from tests.support.gateway import Gateway
 
 LOADED = (
     "detector",

@@ -19,7 +19,7 @@ import docker
 import pytest
 from botocore.client import Config
 
-from tests.engine import needed, until
+from tests.support.engine import needed, until
 
 ROOT = Path(__file__).resolve().parents[2]
 OURS = ("broker", "detector", "logger", "processor")

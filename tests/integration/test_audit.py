@@ -16,11 +16,11 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
+from audit.compare import LedgerError, audit, audit_bucket, line
 from bus.capture import Capture
 from bus.topics import quarantine_key
+from demo.stack import BUCKET, ROOT, Stack
 from detector.outbox import Outbox
-from local.audit import LedgerError, audit, audit_bucket, line
-from local.stack import BUCKET, ROOT, Stack
 from tests.unit.test_outbox import NOW, add, receipt
 
 
@@ -65,7 +65,7 @@ def command(stack: Stack, *words: str | Path, **env: str) -> "subprocess.Complet
     where = [] if "--demo" in words else ["--endpoint", stack.s3_url]
     plain = {name: text for name, text in os.environ.items() if not name.startswith("AWS_")}
     return subprocess.run(
-        [sys.executable, "-m", "local.audit", *where, *words],
+        [sys.executable, "-m", "audit.compare", *where, *words],
         cwd=ROOT,
         env={**plain, **stack.keys, "AWS_EC2_METADATA_DISABLED": "true", **env},
         capture_output=True,
@@ -487,7 +487,7 @@ def test_memory_does_not_grow_with_the_objects(tmp_path: Path) -> None:
 def test_memory_does_not_grow_with_a_real_bucket(stack: Stack, store: Any, tmp_path: Path) -> None:
     # Not getrusage: it counts in what the parent had before the exec.
     program = (
-        "import re, sys; from local.audit import main\n"
+        "import re, sys; from audit.compare import main\n"
         "try: main()\n"
         "except SystemExit: print(re.search(r'VmHWM:\\s+(\\d+)', open('/proc/self/status').read())[1])"
     )

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from local.sample import Clip, Scene, Visit, make
+from demo.sample import Clip, Scene, Visit, make
 from tests.bench.detector import main
 from tests.bench.judge import Published, Run, Tally, Truth
 

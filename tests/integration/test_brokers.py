@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from bus.message import Message
-from local.link import Link
-from local.pki import PROCESSOR, Authority
-from local.stack import Stack
-from tests.integration.peer import Peer
-from tests.waiting import until
+from demo.stack import Stack
+from identity.authority import PROCESSOR, Authority
+from tests.support.faulty_proxy import Link
+from tests.support.peer import Peer
+from tests.support.waiting import until
 
 FACE = Message(
     "face-detector/edge-1/door",

@@ -14,12 +14,12 @@ import numpy as np
 import pytest
 
 from bus.message import Message
+from demo.stack import Stack
 from detector.camera import Frame, SourceError, frames
 from detector.settings import Settings
-from local.pki import PROCESSOR
-from local.stack import Stack
-from tests.integration.peer import Peer
-from tests.waiting import until
+from identity.authority import PROCESSOR
+from tests.support.peer import Peer
+from tests.support.waiting import until
 
 
 class Source:

@@ -17,11 +17,11 @@ import pytest
 from cv2.typing import MatLike
 
 from bus.capture import Capture
+from demo.sample import carried
+from demo.stack import ROOT, Stack
 from detector.faces import CROP_MAX, Faces, ModelError, crop, model_path, png
-from local.sample import carried
-from local.stack import ROOT, Stack
-from tests.integration.peer import Peer
-from tests.waiting import until
+from tests.support.peer import Peer
+from tests.support.waiting import until
 
 
 @pytest.fixture(scope="module")

@@ -22,9 +22,9 @@ import boto3
 import pytest
 from botocore.client import BaseClient, Config
 
-from local import aws, ec2
-from local.parcel import Parcel
-from local.pki import Authority
+from deploy import aws, ec2
+from deploy.archive import Parcel
+from identity.authority import Authority
 
 ROOT = Path(__file__).resolve().parents[2]
 REGION, ALLOW, BUCKET = "eu-central-1", "203.0.113.0/24", "my-faces"
@@ -309,7 +309,7 @@ def test_two_at_the_same_time_make_one_instance(
 
 def test_a_token_stands_for_one_instance(account: Account, monkeypatch: pytest.MonkeyPatch) -> None:
     account.ec2.create_key_pair(KeyName="mine")
-    monkeypatch.setattr("local.aws.time.time", lambda: 1e9)
+    monkeypatch.setattr("deploy.aws.time.time", lambda: 1e9)
     account.run(*UP)
     account.run(*UP, "--replace", "--ssh", ALLOW, "--key", "mine")
     tokens = [words["ClientToken"] for name, words in account.calls if name == "RunInstances"]

@@ -16,11 +16,11 @@ import pytest
 
 from bus.capture import Capture, Receipt
 from bus.message import Message
-from local.link import Link
-from local.stack import BUCKET, Stack, StackError
-from tests.integration.peer import Peer
-from tests.unit.pictures import png
-from tests.waiting import until
+from demo.stack import BUCKET, Stack, StackError
+from tests.support.faulty_proxy import Link
+from tests.support.peer import Peer
+from tests.support.pictures import png
+from tests.support.waiting import until
 
 
 def capture(seq: int, size: int = 0) -> Capture:

@@ -9,8 +9,8 @@ import cv2
 import pytest
 from cv2.typing import MatLike
 
+from demo.sample import SCENE, SCENES, Clip, Scene, make, varied
 from detector.faces import Faces, model_path
-from local.sample import SCENE, SCENES, Clip, Scene, make, varied
 
 
 @pytest.fixture(scope="module")

@@ -48,7 +48,7 @@ def enrol(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., str]:
             run(
                 sys.executable,
                 "-m",
-                "local.enroll",
+                "identity.enroll",
                 *names,
                 "--pki",
                 str(pki),
@@ -65,7 +65,7 @@ def run(*command: str, text: str = "", root: Path | None = None) -> Run:
 
 
 def recipe(*words: str, root: Path | None = None) -> Run:
-    return run("sh", "local/cluster.sh", *words, root=root)
+    return run("sh", "deploy/cluster.sh", *words, root=root)
 
 
 def here(*words: str, root: Path | None = None) -> Run:
@@ -85,7 +85,7 @@ def put_secrets(half: str, enrol: Callable[..., str]) -> None:
 
 def copy(folder: Path, **edits: str) -> Path:
     """A checkout of one's own, with what a newcomer edits edited."""
-    for part in ("k8s", "mosquitto", "local"):
+    for part in ("k8s", "mosquitto", "deploy"):
         shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
     edit(folder, **edits)
     return folder
@@ -343,7 +343,7 @@ def test_a_half_goes_in_and_out(half: str, enrol: Callable[..., str], server: Ap
 
 def test_on_a_terminal_it_asks(enrol: Callable[..., str], server: ApiServer) -> None:
     put_secrets("edge", enrol)
-    words = ["sh", "local/cluster.sh", "undeploy", "edge", "--outbox", "--context", "test"]
+    words = ["sh", "deploy/cluster.sh", "undeploy", "edge", "--outbox", "--context", "test"]
     for answer in ("no", "yes"):
         ours, its = pty.openpty()
         os.write(ours, f"{answer}\n".encode())
@@ -449,7 +449,7 @@ def test_a_deploy_that_is_stopped(
     (tmp_path / "bin" / "kubectl").write_text(f"#!/bin/sh\n{script}\n")
     (tmp_path / "bin" / "kubectl").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}")
-    words = ["sh", "local/cluster.sh", "deploy", "edge", "--context", "test"]
+    words = ["sh", "deploy/cluster.sh", "deploy", "edge", "--context", "test"]
     with subprocess.Popen(
         words, stderr=subprocess.PIPE, text=True, start_new_session=True
     ) as deploy:
@@ -541,7 +541,7 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def images(*words: str) -> Run:
-    return run("sh", "local/images.sh", *words)
+    return run("sh", "deploy/images.sh", *words)
 
 
 def dockers(host: Path, word: str) -> list[str]:

@@ -175,7 +175,7 @@ def test_two_edges_are_not_one_secret(tmp_path: Path) -> None:
     command = [
         "python",
         "-m",
-        "local.enroll",
+        "identity.enroll",
         "edge-07",
         "edge-08",
         "--pki",
@@ -195,7 +195,7 @@ def test_an_enrolment_is_a_secret(name: str, tmp_path: Path) -> None:
     command = [
         "python",
         "-m",
-        "local.enroll",
+        "identity.enroll",
         name,
         "--pki",
         str(tmp_path / "pki"),

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.engine import needed, until
+from tests.support.engine import needed, until
 
 ROOT = Path(__file__).resolve().parents[2]
 TARGETS = ("broker", "detector", "logger", "processor", "sample", "store")
@@ -57,7 +57,14 @@ class Node:
         self.things = self._render(folder)
         names = ("cloud-broker", "processor", "edge-07")
         printed = run(
-            "python", "-m", "local.enroll", "--pki", str(folder / "pki"), "--format", "k8s", *names
+            "python",
+            "-m",
+            "identity.enroll",
+            "--pki",
+            str(folder / "pki"),
+            "--format",
+            "k8s",
+            *names,
         )
         store = {"AWS_ACCESS_KEY_ID": "local", "AWS_SECRET_ACCESS_KEY": "local-only"}
         self.things += [thing for thing in yaml.safe_load_all(printed) if thing]
@@ -215,7 +222,13 @@ class Node:
         return subprocess.run(command, capture_output=True).returncode == 0
 
     def audit(self) -> dict[str, int]:
-        words = ["local.audit", "--outbox", "/outbox/outbox.db", "--endpoint", "http://store:8333"]
+        words = [
+            "audit.compare",
+            "--outbox",
+            "/outbox/outbox.db",
+            "--endpoint",
+            "http://store:8333",
+        ]
         image = f"localhost/facebridge/sample:{self.name}"
         line = self.podman(
             "run", "--rm", "--network", "cloud", "-v", "outbox:/outbox", *KEYS, image, *words

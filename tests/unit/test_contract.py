@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from bus.capture import MAX_PNG, Capture, Receipt
 from bus.message import ContractError, Message
-from tests.unit.pictures import png
+from tests.support.pictures import png
 
 names = st.from_regex(r"[a-z0-9][a-z0-9-]{0,62}", fullmatch=True)
 instants = st.datetimes(datetime(1970, 1, 1), datetime(2200, 1, 1), timezones=st.just(UTC))

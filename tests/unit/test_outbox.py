@@ -18,7 +18,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from bus.capture import Capture, Receipt
 from detector.outbox import FULL, QUARANTINED, RESERVE, SPOILT, Outbox, OutboxError
-from tests.unit.pictures import png
+from tests.support.pictures import png
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 FACTS: dict[str, Any] = {

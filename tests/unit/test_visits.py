@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from cv2.typing import MatLike
 
+from demo.sample import carried
 from detector.camera import Frame
 from detector.faces import Face, Faces, model_path
 from detector.settings import Settings
 from detector.visits import MOST, Shot, Visits, quality
-from local.sample import carried
 
 BEGIN = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 ROOM = np.random.default_rng(1).integers(0, 255, (480, 640, 3), np.uint8)

@@ -19,15 +19,15 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from audit.bucket import READERS, Bucket, advice, client, seq_of
+from audit.ranges import DROPPED, QUARANTINED, SPOILT, STORED, TWICE, WAITING, Marks, Seqs
 from bus.message import ContractError
 from bus.topics import checked
-from local.bucket import READERS, Bucket, advice, client, seq_of
-from local.containers import COMPOSE, containers
-from local.ledger import Ledger as Ledger
-from local.ledger import LedgerError as LedgerError
-from local.ledger import Reader, Row
-from local.seqs import DROPPED, QUARANTINED, SPOILT, STORED, TWICE, WAITING, Marks, Seqs
-from local.stack import BUCKET, Stack, StackError, answers
+from demo.stack import BUCKET, Stack, StackError, answers
+from deploy.containers import COMPOSE, containers
+from detector.outbox_reader import Ledger as Ledger
+from detector.outbox_reader import LedgerError as LedgerError
+from detector.outbox_reader import Reader, Row
 
 _ASIDE = (
     "_"  # the processor's word for an edge or camera of a bad message that does not say whose it is
@@ -340,7 +340,7 @@ def _inside(chosen: argparse.Namespace) -> list[str]:
     """The command for the container, if it is not its own."""
     if not (chosen.bucket_only or chosen.quick):
         return []
-    command = ["local.audit", "--endpoint", "http://store:8333"]
+    command = ["audit.compare", "--endpoint", "http://store:8333"]
     command += ["--quick"] * chosen.quick
     if not chosen.bucket_only:
         return [*command, "--outbox", "/outbox/outbox.db"]

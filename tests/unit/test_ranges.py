@@ -3,7 +3,7 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from local.seqs import Marks, Seqs
+from audit.ranges import Marks, Seqs
 
 SEQ = st.integers(1, 40) | st.integers(65_500, 65_600) | st.integers(400_000, 400_010)
 

@@ -11,7 +11,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 from bus.message import Message
-from tests.waiting import until
+from tests.support.waiting import until
 
 
 class Peer:

@@ -7,7 +7,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from bus.message import ContractError
-from local.pki import BROKER, PROCESSOR, Authority, PkiError
+from identity.authority import BROKER, PROCESSOR, Authority, PkiError
 
 
 def main() -> None:

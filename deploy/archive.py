@@ -6,7 +6,7 @@ import shlex
 import tarfile
 from pathlib import Path, PurePosixPath
 
-from local.pki import BROKER, PROCESSOR
+from identity.authority import BROKER, PROCESSOR
 
 ROOT = Path(__file__).resolve().parent.parent
 USER = 10001  # whom the images run as

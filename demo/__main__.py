@@ -19,10 +19,10 @@ from rich.live import Live
 from rich.table import Table
 
 import bus.settings
+from audit.compare import Findings, Ledger, LedgerError, audit
+from demo import contact_sheet, sample
+from demo.stack import BUCKET, PARTS, ROOT, Stack, StackError
 from detector.settings import Settings
-from local import sample, sheet
-from local.audit import Findings, Ledger, LedgerError, audit
-from local.stack import BUCKET, PARTS, ROOT, Stack, StackError
 
 FOLDER = ROOT / ".run" / "demo"
 _OURS = {
@@ -96,7 +96,7 @@ def run(source: str | None, keep: bool) -> Findings:
             console.print("the camera is off; the last captures go out", style="dim")
             _drain(stack)
         found = audit(stack.outbox, stack.s3(), BUCKET)
-        visits = sheet.write(FOLDER / "sheet.html", stack.s3(), BUCKET)
+        visits = contact_sheet.write(FOLDER / "sheet.html", stack.s3(), BUCKET)
         console.print(found.table())
         walked = "" if source else f"; {len(sample.SCENE.visits)} people walk through the clip"
         console.print(

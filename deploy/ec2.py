@@ -19,7 +19,8 @@ from botocore.parsers import ResponseParserError
 from rich.console import Console
 from rich.table import Table
 
-from local.aws import (
+from deploy.archive import Parcel
+from deploy.aws import (
     PORT,
     SILENT,
     TYPE,
@@ -34,8 +35,7 @@ from local.aws import (
     Role,
     Row,
 )
-from local.parcel import Parcel
-from local.pki import BROKER, PROCESSOR, Authority, PkiError
+from identity.authority import BROKER, PROCESSOR, Authority, PkiError
 
 SSH = 22
 NOT_AWS = "it may not be AWS that answers: check AWS_ENDPOINT_URL and HTTPS_PROXY"

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from audit.ranges import DROPPED, QUARANTINED, WAITING, Marks
 from bus.topics import face_key
 from detector import outbox as kept
-from local.seqs import DROPPED, QUARANTINED, WAITING, Marks
 
 
 class LedgerError(Exception):

@@ -11,7 +11,7 @@ import cv2
 
 import bus.log
 from bus.client import stopping
-from local import sample
+from demo import sample
 
 log = logging.getLogger("camera")
 _BOUNDARY = "frame"

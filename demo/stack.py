@@ -22,7 +22,7 @@ from typing import Any, Self
 import boto3
 from botocore.client import Config
 
-from local.pki import BROKER, PROCESSOR, Authority
+from identity.authority import BROKER, PROCESSOR, Authority
 
 ROOT = Path(__file__).resolve().parent.parent
 PARTS = (
@@ -71,7 +71,7 @@ def mosquitto() -> str:
     if path := os.environ.get("MOSQUITTO"):
         return path
     found = subprocess.run(
-        [ROOT / "local" / "mosquitto.sh"], stdout=subprocess.PIPE, text=True, check=False
+        [ROOT / "deploy" / "mosquitto.sh"], stdout=subprocess.PIPE, text=True, check=False
     )
     if found.returncode:
         raise StackError("edge-broker: there is no mosquitto of at least 2.0.21")

@@ -22,7 +22,7 @@ from botocore.exceptions import ClientError
 from botocore.parsers import ResponseParserError
 from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_fixed
 
-from local.parcel import Parcel
+from deploy.archive import Parcel
 
 TAG, VERSION = "facebridge", "facebridge-version"
 PORT = 8883

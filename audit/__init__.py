@@ -1,0 +1,1 @@
+"""What was captured against what the bucket holds."""

@@ -1,0 +1,1 @@
+"""The whole system as plain processes, with a sample clip in place of a camera."""

@@ -1,0 +1,1 @@
+"""What brings the system to containers, clusters and AWS."""

@@ -1,0 +1,1 @@
+"""The private CA, and the certificates that say who is who."""

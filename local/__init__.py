@@ -1,1 +1,0 @@
-"""The whole system as plain processes on one machine, for the demo and the tests."""
