@@ -7,7 +7,6 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -20,12 +19,14 @@ from bus.capture import Capture
 from demo.sample import carried
 from demo.stack import ROOT, Stack
 from detector.faces import CROP_MAX, Faces, ModelError, crop, model_path, png
+from detector.outbox_reader import Ledger
 from tests.support.peer import Peer
 from tests.support.waiting import until
 
 
 @pytest.fixture(scope="module")
 def people() -> tuple[MatLike, MatLike]:
+    """Two people, each on a picture of 512 by 512."""
     return carried("skimage", "astronaut.png"), carried("matplotlib", "grace_hopper.jpg")[:512]
 
 
@@ -37,12 +38,6 @@ def pictures(people: tuple[MatLike, MatLike], tmp_path_factory: pytest.TempPathF
     cv2.imwrite(str(folder / "2.jpg"), carried("skimage", "coffee.png"))
     (folder / "3.png").write_bytes(b"no picture")
     return folder
-
-
-@pytest.fixture
-def stack(tmp_path: Path) -> Iterator[Stack]:
-    with Stack(tmp_path / "run") as stack:
-        yield stack
 
 
 def run(tmp_path: Path, **env: object) -> subprocess.CompletedProcess[str]:
@@ -65,22 +60,34 @@ def run(tmp_path: Path, **env: object) -> subprocess.CompletedProcess[str]:
     )
 
 
-def ledger(outbox: Path) -> tuple[int, int]:
-    """How many captures an outbox has taken, and how many wait in it."""
-    with closing(sqlite3.connect(outbox)) as db:
-        (captured,) = db.execute("SELECT last_seq FROM outbox").fetchone()
-        (waiting,) = db.execute("SELECT count(*) FROM captures WHERE png IS NOT NULL").fetchone()
-    return captured, waiting
+def captured(stack: Stack) -> int:
+    """How many captures the outbox has taken."""
+    return Ledger.read(stack.outbox).captured
+
+
+def waiting(stack: Stack) -> int:
+    """How many captures wait in the outbox."""
+    return Ledger.read(stack.outbox).waiting
+
+
+def until_captured(stack: Stack, count: int) -> None:
+    until(lambda: captured(stack) >= count)
+
+
+def decoded(png: bytes) -> MatLike:
+    picture = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR)
+    assert picture is not None
+    return picture
 
 
 def test_real_faces_are_found_where_they_are(people: tuple[MatLike, MatLike]) -> None:
     faces = Faces(model_path(None))
-    both = np.hstack(people)
-    found = sorted(face.box for face in faces.find(both))
+    found = sorted(face.box for face in faces.find(np.hstack(people)))
     assert len(found) == 2
-    for (x, y, w, h), (cx, cy) in zip(found, [(224, 118), (512 + 265, 200)], strict=True):
-        assert x < cx < x + w
-        assert y < cy < y + h
+    centres = [(224, 118), (512 + 265, 200)]
+    for (x, y, w, h), (centre_x, centre_y) in zip(found, centres, strict=True):
+        assert x < centre_x < x + w
+        assert y < centre_y < y + h
         assert 60 < w < 250
     assert faces.find(carried("skimage", "coffee.png")) == []
 
@@ -105,15 +112,12 @@ def test_a_face_at_the_edge_stays_inside_the_frame(people: tuple[MatLike, MatLik
 
 def test_a_crop_has_its_margin_and_is_lossless(people: tuple[MatLike, MatLike]) -> None:
     cut = png(crop(people[0], (180, 60, 100, 120), 0.5))
-    decoded = cv2.imdecode(np.frombuffer(cut, np.uint8), cv2.IMREAD_COLOR)
-    assert (decoded == people[0][0:240, 130:330]).all()
+    assert np.array_equal(decoded(cut), people[0][0:240, 130:330])
 
 
 def test_a_crop_of_any_size_fits_into_a_message(people: tuple[MatLike, MatLike]) -> None:
-    large = cv2.imdecode(
-        np.frombuffer(png(cv2.resize(people[0], (5000, 2500))), np.uint8), cv2.IMREAD_COLOR
-    )
-    assert large.shape == (CROP_MAX // 2, CROP_MAX, 3)
+    large = png(cv2.resize(people[0], (5000, 2500)))
+    assert decoded(large).shape == (CROP_MAX // 2, CROP_MAX, 3)
 
 
 def test_a_wrong_model_is_refused(tmp_path: Path) -> None:
@@ -128,43 +132,36 @@ def test_a_folder_becomes_captures(stack: Stack, pictures: Path) -> None:
     with Peer(stack.ports["edge"], topics=("face-detector/#",)) as here:
         stack.start("detector")
         until(lambda: len(here.got) == 2)
-    assert ledger(stack.outbox) == (2, 2)
+    assert captured(stack) == waiting(stack) == 2
     captures = [Capture.from_message(message)[0] for message in here.got]
     assert sorted(capture.seq for capture in captures) == [1, 2]
     for capture in captures:
+        _, _, face_width, _ = capture.box
         assert capture.frame == (1024, 512)
-        assert (
-            cv2.imdecode(np.frombuffer(capture.png, np.uint8), cv2.IMREAD_COLOR).shape[1]
-            > capture.box[2]
-        )
+        assert decoded(capture.png).shape[1] > face_width
 
 
 def test_what_is_committed_survives_a_kill(stack: Stack, pictures: Path) -> None:
     stack.set("detector", "SOURCE", str(pictures))
     stack.set("detector", "LOOP", "1")
     stack.start("edge-broker", "detector")
-    for round_ in range(1, 6):
-        until(lambda round_=round_: ledger(stack.outbox)[0] >= 10 * round_)
+    log = stack.folder / "detector" / "log"
+    for kills in range(1, 6):
+        until_captured(stack, 10 * kills)
         stack.kill("detector")
-        captured, waiting = ledger(stack.outbox)
         with closing(sqlite3.connect(stack.outbox)) as db:
             assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
-            rows = db.execute(
-                "SELECT seq FROM captures WHERE png IS NOT NULL ORDER BY seq"
-            ).fetchall()
-        assert captured == waiting
-        assert rows == [(seq,) for seq in range(1, captured + 1)]
-        said = (stack.folder / "detector" / "log").read_text().count('"event": "captured"')
-        assert (
-            said <= captured <= said + round_
-        )  # a kill may come between the commit and the line about it
+        assert captured(stack) == waiting(stack)
+        said = log.read_text().count('"event": "captured"')
+        # A kill may come between the commit and the line about it.
+        assert said <= captured(stack) <= said + kills
         stack.start("detector")
 
 
 def test_a_stopped_detector_ends_at_once_and_keeps_what_waits(stack: Stack, pictures: Path) -> None:
     stack.set("detector", "SOURCE", str(pictures))
     stack.start("edge-broker", "detector")
-    until(lambda: ledger(stack.outbox) == (2, 2))
+    until(lambda: captured(stack) == waiting(stack) == 2)
     for number in (signal.SIGTERM, signal.SIGINT):
         began = time.monotonic()
         pid = stack.pid("detector")
@@ -172,7 +169,7 @@ def test_a_stopped_detector_ends_at_once_and_keeps_what_waits(stack: Stack, pict
         assert time.monotonic() - began < 5
         assert not Path(f"/proc/{pid}").exists()
         stack.start("detector")
-    assert ledger(stack.outbox)[1] >= 2
+    assert waiting(stack) >= 2
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,8 @@ import pytest
 from bus.capture import Capture, Receipt
 from bus.message import Message
 from demo.stack import BUCKET, Stack, StackError
-from tests.support.faulty_proxy import Link
+from tests.support import store
+from tests.support.faulty_proxy import FaultyProxy
 from tests.support.peer import Peer
 from tests.support.pictures import png
 from tests.support.waiting import until
@@ -48,26 +49,33 @@ class Cloud(Stack):
         return Peer(self.ports["cloud"], self.bundle("edge-1"), topics=("stored/edge-1/#",))
 
     def keys_below(self, prefix: str) -> list[str]:
-        return [
-            item["Key"]
-            for item in self.s3().list_objects_v2(Bucket=BUCKET, Prefix=prefix).get("Contents", ())
-        ]
+        return store.keys(self.s3(), BUCKET, below=prefix)
 
     def quarantined(self, payload: bytes) -> dict[str, str]:
         """The metadata of a payload in quarantine, or nothing."""
         name = hashlib.sha256(payload).hexdigest()
-        keys = [key for key in self.keys_below("quarantine/") if name in key]
-        return self.s3().head_object(Bucket=BUCKET, Key=keys[0])["Metadata"] if keys else {}  # type: ignore[no-any-return]
+        for key in self.keys_below("quarantine/"):
+            if name in key:
+                metadata: dict[str, str] = self.s3().head_object(Bucket=BUCKET, Key=key)["Metadata"]
+                return metadata
+        return {}
 
     def ready(self) -> str:
         """What /readyz says."""
+        url = f"http://127.0.0.1:{self.ports['processor-metrics']}/readyz"
         try:
-            with urllib.request.urlopen(
-                f"http://127.0.0.1:{self.ports['processor-metrics']}/readyz"
-            ) as page:
+            with urllib.request.urlopen(url) as page:
                 return str(page.read().decode())
         except urllib.error.HTTPError as error:
             return error.read().decode()
+
+    def log(self) -> str:
+        return (self.folder / "processor" / "log").read_text()
+
+    def start_behind(self, port: int) -> None:
+        """Start the processor with a store at another port."""
+        self.set("processor", "S3_ENDPOINT_URL", f"http://127.0.0.1:{port}")
+        self.start("processor")
 
 
 @pytest.fixture(scope="module")
@@ -210,12 +218,10 @@ def test_a_store_that_says_no_is_said_loudly_and_heals(own: Cloud) -> None:
         own.keys["AWS_SECRET_ACCESS_KEY"] = right
         own.start("store")
         until(lambda: edge.got, 40)
-    lines = [
-        json.loads(line) for line in (own.folder / "processor" / "log").read_text().splitlines()
-    ]
+    lines = [json.loads(line) for line in own.log().splitlines()]
     refusals = [line for line in lines if line["event"] == "store says no"]
     assert refusals[0]["level"] == "ERROR"
-    assert right not in (own.folder / "processor" / "log").read_text()
+    assert right not in own.log()
 
 
 def test_a_missing_bucket_is_waited_for(own: Cloud) -> None:
@@ -251,10 +257,10 @@ def test_a_server_that_says_yes_to_everything_is_no_store(own: Cloud) -> None:
     own.start("store", "cloud-broker")
     own.s3().create_bucket(Bucket=BUCKET)
     face = capture(1)
-    with ThreadingHTTPServer(("127.0.0.1", 0), Portal) as portal, Link(portal.server_port) as link:
+    portal = ThreadingHTTPServer(("127.0.0.1", 0), Portal)
+    with portal, FaultyProxy(portal.server_port) as link:
         threading.Thread(target=portal.serve_forever, daemon=True).start()
-        own.set("processor", "S3_ENDPOINT_URL", f"http://127.0.0.1:{link.port}")
-        own.start("processor")
+        own.start_behind(link.port)
         with own.peer() as edge:
             edge.say(face.to_message(1))
             until(lambda: "something else" in own.ready())
@@ -282,11 +288,7 @@ def test_a_store_that_cannot_be_is_said_in_one_line(own: Cloud, env: dict[str, s
         own.set("processor", name, value)
     with pytest.raises(StackError):
         own.start("processor")
-    plain = [
-        line
-        for line in (own.folder / "processor" / "log").read_text().splitlines()
-        if not line.startswith("{")
-    ]
+    plain = [line for line in own.log().splitlines() if not line.startswith("{")]
     assert len(plain) == 1
     assert next(iter(env)) in plain[0]
 
@@ -294,16 +296,15 @@ def test_a_store_that_cannot_be_is_said_in_one_line(own: Cloud, env: dict[str, s
 def test_killed_between_put_and_receipt_stores_once(own: Cloud) -> None:
     own.start("store", "cloud-broker")
     face = capture(1)
-    with Link(own.ports["s3"]) as link:
-        own.set("processor", "S3_ENDPOINT_URL", f"http://127.0.0.1:{link.port}")
-        own.start("processor")
+    with FaultyProxy(own.ports["s3"]) as link:
+        own.start_behind(link.port)
         with own.peer() as edge:
-            link.delay = 2  # the put arrives, its answer is on the way
+            link.delay_s = 2  # the put arrives, its answer is on the way
             edge.say(face.to_message(1))
             until(lambda: own.keys_below("faces/"))
             own.kill("processor")
             assert edge.got == []
-            link.delay = 0
+            link.delay_s = 0
             own.start("processor")
             until(lambda: edge.got)
     assert own.keys_below("faces/") == [face.key]

@@ -7,21 +7,28 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self
 
-_CHUNK = 4096  # bytes passed on at a time
+CHUNK = 4096  # bytes passed on at a time
+PIPE = 1024  # chunks on their way in one direction
+PATIENCE_S = 10.0  # for what the proxy's own thread is asked to do
 
 
-class Link:
+class FaultyProxy:
     """A TCP proxy on a free port of the loopback, `port`, to `target` there; a context manager.
 
-    `delay` is in seconds each way, `rate` in bytes per second each way (0: unlimited). While `hole` is set nothing
-    passes and nobody is told. All three may be changed at any time.
+    `delay_s` holds each way, `bytes_per_s` each way (0: unlimited). While `hole` is set nothing passes and nobody is
+    told. All may be changed at any time.
     """
 
-    def __init__(self, target: int, delay: float = 0, rate: float = 0) -> None:
-        self.target, self.delay, self.rate, self.hole = target, delay, rate, False
+    def __init__(self, target: int) -> None:
+        self.target = target
         self.port = 0
-        self._up, self._ends = True, set[asyncio.StreamWriter]()
-        self._tear, self._torn = -1, threading.Event()  # bytes until the cut; negative: none is due
+        self.delay_s = 0.0
+        self.bytes_per_s = 0.0
+        self.hole = False
+        self._up = True
+        self._ends: set[asyncio.StreamWriter] = set()
+        self._torn = threading.Event()
+        self._bytes_until_cut: int | None = None
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
 
@@ -32,7 +39,10 @@ class Link:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self._run(self._end())
         self._loop.call_soon_threadsafe(self._loop.stop)
@@ -47,15 +57,16 @@ class Link:
     def tear(self, count: int) -> threading.Event:
         """Cut after `count` more bytes, in the middle of whatever they are part of; the event says when it is done."""
         self._torn.clear()
-        self._tear = count
+        self._bytes_until_cut = count
         return self._torn
 
     def heal(self) -> None:
         """Let everything pass again."""
-        self._up, self.hole = True, False
+        self._up = True
+        self.hole = False
 
     def _run(self, work: Coroutine[Any, Any, Any]) -> Any:
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result(10)
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(PATIENCE_S)
 
     async def _reset(self) -> None:
         for end in list(self._ends):
@@ -64,62 +75,73 @@ class Link:
     async def _end(self) -> None:
         self._server.close()
         await self._reset()
-        if others := asyncio.all_tasks() - {asyncio.current_task()}:
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        if others:
             await asyncio.wait(others, timeout=2)
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._ends.add(writer)
         try:
-            if not self._up:
-                return
-            far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self.target)
-            self._ends.add(far_writer)
-            try:
-                ways = ((reader, far_writer), (far_reader, writer))
-                passing = [asyncio.create_task(self._pass(*way)) for way in ways]
-                await asyncio.wait(passing, return_when=asyncio.FIRST_COMPLETED)
-                for task in passing:
-                    task.cancel()
-            finally:
-                self._ends.discard(far_writer)
-                far_writer.close()
+            if self._up:
+                await self._join(reader, writer)
         except OSError:
-            pass
+            pass  # the far end is not there, or gone
         finally:
             self._ends.discard(writer)
             writer.close()
 
-    async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Pass bytes on in one direction; what is in the pipe for `delay` does not hold up what comes after it."""
-        pipe: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue(1024)
-
-        async def deliver() -> None:
-            while True:
-                due, data = await pipe.get()
-                await asyncio.sleep(max(due - self._loop.time(), 0))
-                while self.hole:
-                    await asyncio.sleep(0.05)
-                with suppress(OSError):
-                    if 0 <= self._tear < len(data):
-                        writer.write(data[: self._tear])
-                        await writer.drain()
-                        self._up, self._tear = False, -1
-                        self._torn.set()
-                        await self._reset()
-                    else:
-                        self._tear -= len(data) if self._tear >= 0 else 0
-                        writer.write(data)
-                        await writer.drain()
-                pipe.task_done()
-
-        delivery = asyncio.create_task(deliver())
+    async def _join(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Pass bytes on both ways until one of the ends is gone."""
+        far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self.target)
+        self._ends.add(far_writer)
         try:
-            while data := await reader.read(_CHUNK):
-                if self.rate:
-                    await asyncio.sleep(len(data) / self.rate)
-                await pipe.put((self._loop.time() + self.delay, data))
+            there = asyncio.create_task(self._pass(reader, far_writer))
+            back = asyncio.create_task(self._pass(far_reader, writer))
+            await asyncio.wait([there, back], return_when=asyncio.FIRST_COMPLETED)
+            there.cancel()
+            back.cancel()
+        finally:
+            self._ends.discard(far_writer)
+            far_writer.close()
+
+    async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Pass bytes on in one direction; what is in the pipe for `delay_s` does not hold up what comes after it."""
+        pipe: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue(PIPE)
+        delivery = asyncio.create_task(self._deliver(pipe, writer))
+        try:
+            while data := await reader.read(CHUNK):
+                if self.bytes_per_s:
+                    await asyncio.sleep(len(data) / self.bytes_per_s)
+                await pipe.put((self._loop.time() + self.delay_s, data))
             await pipe.join()  # an end that closes has said what it had to say
         except OSError:
             pass  # the far end is gone; so is this way
         finally:
             delivery.cancel()
+
+    async def _deliver(
+        self, pipe: "asyncio.Queue[tuple[float, bytes]]", writer: asyncio.StreamWriter
+    ) -> None:
+        while True:
+            due, data = await pipe.get()
+            await asyncio.sleep(max(due - self._loop.time(), 0))
+            while self.hole:
+                await asyncio.sleep(0.05)
+            with suppress(OSError):
+                await self._write(writer, data)
+            pipe.task_done()
+
+    async def _write(self, writer: asyncio.StreamWriter, data: bytes) -> None:
+        left = self._bytes_until_cut
+        if left is None or left >= len(data):
+            if left is not None:
+                self._bytes_until_cut = left - len(data)
+            writer.write(data)
+            await writer.drain()
+            return
+        writer.write(data[:left])
+        await writer.drain()
+        self._up = False
+        self._bytes_until_cut = None
+        self._torn.set()
+        await self._reset()

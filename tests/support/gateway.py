@@ -4,59 +4,62 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
-from http.client import HTTPConnection, HTTPException
+from http.client import HTTPConnection, HTTPException, HTTPResponse
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
-from typing import Self
+from typing import Literal, Self
+
+Mode = Literal[
+    "well", "403", "404", "500", "503", "timeout", "late", "reset", "hollow", "slow"
+]  # what each means stands in Gateway
+
+PROCESSOR_PATIENCE_S = 30.0  # for which the processor waits for an answer
+TIMEOUT_S = 60.0
+SLOW_BYTES_PER_S = 1024
 
 _HOP = {"connection", "keep-alive", "transfer-encoding", "content-length"}
 _ERROR = "<?xml version='1.0'?><Error><Code>{}</Code><Message>by the gateway</Message></Error>"
-REFUSALS = {
-    "403": (403, "AccessDenied"),
-    "404": (404, "NoSuchBucket"),
-    "500": (500, "InternalError"),
-    "503": (503, "SlowDown"),
+_REFUSALS = {
+    "403": "AccessDenied",
+    "404": "NoSuchBucket",
+    "500": "InternalError",
+    "503": "SlowDown",
 }
-
-
-PATIENCE = 30  # s for which the processor waits for an answer
 
 
 class Gateway:
     """An HTTP proxy on a free port of the loopback, `port`, to a store at `target` there; a context manager.
 
-    `mode` names what happens to puts and gets of objects: "" all is well; "403", "404", "500", "503" the store says so;
-    "timeout" no answer for a minute; "late" no answer, and the store gets the request when the client has given up;
-    "reset" the store has the object, but the connection ends before the answer; "hollow" 200 with a broken body, and
-    nothing stored; "slow" 1 KB/s. `spoilt` counts what met a mode, `taken` by path the puts that the store took.
+    `mode` names what happens to puts and gets of objects: "403", "404", "500", "503" the store says so; "timeout" no
+    answer for a minute; "late" no answer, and the store gets the request when the client has given up; "reset" the
+    store has the object, but the connection ends before the answer; "hollow" 200 with a broken body, and nothing
+    stored; "slow" 1 KB/s. `spoilt` counts what met a mode, `taken` by path the puts that the store took.
     """
 
     def __init__(self, target: int) -> None:
-        self.mode, self.spoilt, self.taken = "", 0, Counter[str]()
+        self.mode: Mode = "well"
+        self.spoilt = 0
+        self.taken: Counter[str] = Counter()
+        self._target = target
         gateway = self
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
 
             def _any(self) -> None:
-                gateway.pass_on(self, target)
+                gateway._serve(self)
 
             do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = _any
 
             def log_message(self, *_: object) -> None:
                 pass
 
-        class Server(ThreadingHTTPServer):
-            daemon_threads = True
-            request_queue_size = 64
-
-            def handle_error(self, *_: object) -> None:
-                pass  # the far end is gone
-
-        self._server = Server(("127.0.0.1", 0), Handler)
+        self._server = _Server(("127.0.0.1", 0), Handler)
         self.port = self._server.server_address[1]
         self._thread = threading.Thread(
-            target=self._server.serve_forever, args=(0.05,), daemon=True
+            target=self._server.serve_forever,
+            args=(0.05,),
+            daemon=True,
         )
 
     def __enter__(self) -> Self:
@@ -64,80 +67,107 @@ class Gateway:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
-        self.mode = ""
+        self.mode = "well"
         self._server.shutdown()
         self._thread.join()
         self._server.server_close()
 
-    def pass_on(self, request: BaseHTTPRequestHandler, target: int) -> None:
-        """Serve one request."""
-        mode = (
-            self.mode if request.path.count("/") > 2 else ""
-        )  # the readiness question is about the bucket
-        self.spoilt += mode != ""
-        body = self._read(request, 1024 if mode == "slow" else 0)
-        if mode in REFUSALS:
-            status, code = REFUSALS[mode]
-            return _answer(request, status, {}, _ERROR.format(code).encode())
-        if mode == "timeout":
-            self._while(lambda: self.mode == mode, 60)
+    def _serve(self, request: BaseHTTPRequestHandler) -> None:
+        mode = self.mode
+        if request.path.count("/") <= 2:
+            mode = "well"  # the readiness question is about the bucket
+        if mode != "well":
+            self.spoilt += 1
+        body = self._body(request, slowly=mode == "slow")
+        if mode in _REFUSALS:
+            _answer(request, int(mode), {}, body=_ERROR.format(_REFUSALS[mode]).encode())
+        elif mode == "timeout":
+            _wait(TIMEOUT_S, while_=lambda: self.mode == mode)
             request.close_connection = True
-            return None
-        if mode == "late":
-            self._while(lambda: True, PATIENCE + 3)
-        if mode == "hollow":
-            return _answer(request, 200, {"Content-Type": "application/xml"}, b"<broken")
-        connection = HTTPConnection("127.0.0.1", target, timeout=60)
+        elif mode == "hollow":
+            _answer(request, 200, {"Content-Type": "application/xml"}, body=b"<broken")
+        else:
+            if mode == "late":
+                time.sleep(PROCESSOR_PATIENCE_S + 3)
+            self._pass_on(request, body, silently=mode in ("reset", "late"))
+
+    def _pass_on(self, request: BaseHTTPRequestHandler, body: bytes, *, silently: bool) -> None:
+        """Let the store have a request; `silently` keeps its answer back."""
+        connection = HTTPConnection("127.0.0.1", self._target, timeout=TIMEOUT_S)
         try:
-            connection.putrequest(
-                request.command, request.path, skip_host=True, skip_accept_encoding=True
-            )
-            for name, value in request.headers.items():
-                if name.lower() not in ("connection", "expect"):
-                    connection.putheader(name, value)
-            connection.endheaders(body or None)
-            got = connection.getresponse()
-            answer = b"" if request.command == "HEAD" else got.read()
-            if request.command == "PUT" and got.status == 200:
-                self.taken[request.path] += 1
+            got = _ask(connection, request, body)
+            answer = got.read()
         except (OSError, HTTPException):
             request.close_connection = True  # as when there is nothing in between
-            return None
+            return
         finally:
             connection.close()
-        if mode in ("reset", "late"):
+        if request.command == "PUT" and got.status == 200:
+            self.taken[request.path] += 1
+        if silently:
             request.close_connection = True
-            return None
+            return
         headers = {name: value for name, value in got.getheaders() if name.lower() not in _HOP}
-        size = got.getheader("Content-Length") if request.command == "HEAD" else None
-        return _answer(request, got.status, headers, answer, size)
+        length = len(answer)
+        if request.command == "HEAD":
+            length = int(got.getheader("Content-Length") or 0)
+        _answer(request, got.status, headers, body=answer, length=length)
 
-    def _read(self, request: BaseHTTPRequestHandler, rate: int) -> bytes:
-        left, body = int(request.headers.get("Content-Length", 0)), b""
-        while left and (part := request.rfile.read(min(left, rate or left))):
-            body, left = body + part, left - len(part)
-            if rate:
-                self._while(lambda: self.mode == "slow", 1)
+    def _body(self, request: BaseHTTPRequestHandler, *, slowly: bool) -> bytes:
+        left = int(request.headers.get("Content-Length", 0))
+        if not slowly:
+            return request.rfile.read(left)
+        body = b""
+        while left:
+            part = request.rfile.read(min(left, SLOW_BYTES_PER_S))
+            if not part:
+                break
+            body += part
+            left -= len(part)
+            _wait(1, while_=lambda: self.mode == "slow")
         return body
 
-    def _while(self, condition: Callable[[], bool], seconds: float) -> None:
-        end = time.monotonic() + seconds
-        while condition() and time.monotonic() < end:
-            time.sleep(0.05)
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 64
+
+    def handle_error(self, *_: object) -> None:
+        pass  # the far end is gone
+
+
+def _ask(connection: HTTPConnection, request: BaseHTTPRequestHandler, body: bytes) -> HTTPResponse:
+    """The same request, to the store."""
+    connection.putrequest(request.command, request.path, skip_host=True, skip_accept_encoding=True)
+    for name, value in request.headers.items():
+        if name.lower() not in ("connection", "expect"):
+            connection.putheader(name, value)
+    connection.endheaders(body or None)
+    return connection.getresponse()
 
 
 def _answer(
     request: BaseHTTPRequestHandler,
     status: int,
     headers: dict[str, str],
+    *,
     body: bytes,
-    size: str | None = None,
+    length: int | None = None,
 ) -> None:
     request.send_response_only(status)
     for name, value in headers.items():
         request.send_header(name, value)
-    request.send_header("Content-Length", size or str(len(body)))
+    request.send_header("Content-Length", str(len(body) if length is None else length))
     request.end_headers()
     request.wfile.write(body)
+
+
+def _wait(seconds: float, while_: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + seconds
+    while while_() and time.monotonic() < deadline:
+        time.sleep(0.05)
