@@ -8,30 +8,30 @@ import os
 import re
 import secrets
 import signal
-import subprocess
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
-import boto3
 import docker
 import pytest
-from botocore.client import Config
 
-from tests.support.engine import needed, until
+from tests.support import store
+from tests.support.engine import ROOT, needed, run, until
+from tests.support.site import Audited, Site
 
-ROOT = Path(__file__).resolve().parents[2]
-OURS = ("broker", "detector", "logger", "processor")
+IMAGES = ("broker", "detector", "logger", "processor")
 RUNNING = ("store", "sample", "cloud-broker", "edge-broker", "processor", "detector", "logger")
 KEY = re.compile(r"faces/edge-1/camera/\d{4}/\d\d/\d\d/\d{9}Z-\d{9}\.png")
-
+FACTS = {
+    *("edge", "camera", "seq", "captured_at", "sha256"),
+    *("box", "frame", "score", "quality", "visit", "shot"),
+}
 
 needed(by="the container tests need a Docker engine with Compose in reach")
 
 
-class System:
-    """A project of its own, made from compose.yaml."""
+class System(Site):
+    """A project of its own, made from compose.yaml; `loop` says whether people come again and again."""
 
     def __init__(self) -> None:
         self.project = f"facebridge-test-{secrets.token_hex(4)}"
@@ -40,70 +40,48 @@ class System:
 
     def compose(self, *words: str) -> str:
         """Run Compose and return what it prints; its own log is shown when it fails."""
-        command = [
-            "docker",
-            "compose",
-            "-p",
-            self.project,
-            "-f",
-            str(ROOT / "compose" / "compose.yaml"),
-            *words,
-        ]
-        env = os.environ | {"LOOP": self.loop, "TAG": self.project, "MODE": "every"}
-        env.pop("COMPOSE_PROJECT_NAME", None)
-        ran = subprocess.run(command, capture_output=True, text=True, env=env, timeout=900)
-        assert ran.returncode == 0, ran.stderr[-3000:]
-        return ran.stdout
+        file = str(ROOT / "compose" / "compose.yaml")
+        env = {"LOOP": self.loop, "TAG": self.project, "MODE": "every"}
+        return run("docker", "compose", "-p", self.project, "-f", file, *words, env=env)
+
+    def audit_output(self) -> str:
+        return self.compose("run", "--rm", "audit")
 
     def container(self, service: str) -> Any:
-        filters = {
-            "label": [
-                f"com.docker.compose.project={self.project}",
-                f"com.docker.compose.service={service}",
-            ]
-        }
-        (found,) = self.docker.containers.list(all=True, filters=filters)
+        labels = [
+            f"com.docker.compose.project={self.project}",
+            f"com.docker.compose.service={service}",
+        ]
+        (found,) = self.docker.containers.list(all=True, filters={"label": labels})
         return found
 
-    def healthy(self, *services: str) -> bool:
-        states = [self.container(service).attrs["State"] for service in services]
-        return all(
-            state["Status"] == "running" and state["Health"]["Status"] == "healthy"
-            for state in states
-        )
+    def state(self, service: str) -> dict[str, Any]:
+        """What the engine says of a container."""
+        state: dict[str, Any] = self.container(service).attrs["State"]
+        return state
+
+    def healthy(self) -> bool:
+        """Whether all containers run and are healthy."""
+        states = [self.state(service) for service in RUNNING]
+        healthy = [state for state in states if state["Health"]["Status"] == "healthy"]
+        return all(state["Status"] == "running" for state in healthy) and healthy == states
 
     def s3(self) -> Any:
         port = self.container("store").ports["8333/tcp"][0]["HostPort"]
-        config = Config(s3={"addressing_style": "path"}, retries={"total_max_attempts": 5})
-        session = boto3.session.Session("local", "local-only", region_name="us-east-1")
-        return session.client("s3", endpoint_url=f"http://127.0.0.1:{port}", config=config)
+        return store.client(f"http://127.0.0.1:{port}", "local", "local-only")
 
     def faces(self) -> list[str]:
-        pages = self.s3().get_paginator("list_objects_v2").paginate(Bucket="faces")
-        return [item["Key"] for page in pages for item in page.get("Contents", ())]
-
-    def audit(self) -> dict[str, int]:
-        """The last line of an audit; it may be short of waiting ones while people walk by."""
-        line = self.compose("run", "--rm", "audit").splitlines()[-1]
-        return {name: int(number) for name, number in re.findall(r"(\w+)=(\d+)", line)}
-
-    def flows(self) -> None:
-        """Wait until faces arrive that were captured after now, then see that none is lost or twice."""
-        captured = self.audit()["captured"]
-        found = until(lambda: (now := self.audit())["stored"] > captured + 3 and now, 120)
-        assert (found["lost"], found["duplicated"]) == (0, 0)
+        return store.keys(self.s3(), "faces")
 
     def crash(self, *services: str) -> None:
         """Kill from outside of the engine, all at once, so that it looks like a crash and not like our wish."""
-        before = {service: self.container(service).attrs["State"] for service in services}
+        before = {service: self.state(service) for service in services}
         for state in before.values():
             os.kill(state["Pid"], signal.SIGKILL)
-        for service, state in before.items():
-            until(
-                lambda s=service, was=state: (
-                    self.container(s).attrs["State"]["StartedAt"] != was["StartedAt"]
-                )
-            )
+        until(lambda: all(self.started_since(state, name) for name, state in before.items()))
+
+    def started_since(self, state: dict[str, Any], service: str) -> bool:
+        return bool(self.state(service)["StartedAt"] != state["StartedAt"])
 
 
 @pytest.fixture(scope="module")
@@ -113,32 +91,21 @@ def system() -> Iterator[System]:
         system.compose("up", "--build", "--detach", "--wait")
         yield system
     finally:
-        system.compose(
-            "--profile",
-            "tools",
-            "down",
-            "--volumes",
-            "--remove-orphans",
-            "--timeout",
-            "3",
-            "--rmi",
-            "all",
-        )
+        everything = ("--volumes", "--remove-orphans", "--rmi", "all")
+        system.compose("--profile", "tools", "down", "--timeout", "3", *everything)
 
 
 def test_a_face_reaches_the_bucket_with_its_facts(system: System) -> None:
     key = until(lambda: [key for key in system.faces() if KEY.fullmatch(key)], 90)[0]
     got = system.s3().get_object(Bucket="faces", Key=key)
-    body, facts = got["Body"].read(), got["Metadata"]
+    body = got["Body"].read()
+    facts = got["Metadata"]
     assert body.startswith(b"\x89PNG")
     assert got["ContentType"] == "image/png"
     assert facts["sha256"] == hashlib.sha256(body).hexdigest()
     assert (facts["edge"], facts["camera"], facts["frame"]) == ("edge-1", "camera", "640,480")
     assert int(facts["seq"]) == int(key[-13:-4])
-    assert set(facts) == {
-        *("edge", "camera", "seq", "captured_at", "sha256"),
-        *("box", "frame", "score", "quality", "visit", "shot"),
-    }
+    assert set(facts) == FACTS
 
 
 def test_receipts_come_home(system: System) -> None:
@@ -148,8 +115,9 @@ def test_receipts_come_home(system: System) -> None:
 
 @pytest.mark.parametrize("service", RUNNING)
 def test_a_container_has_no_more_rights_than_it_needs(system: System, service: str) -> None:
-    attrs = system.container(service).attrs
-    host, user = attrs["HostConfig"], attrs["Config"]["User"]
+    container = system.container(service)
+    host = container.attrs["HostConfig"]
+    user = container.attrs["Config"]["User"]
     assert user.split(":")[0] not in ("", "0", "root")
     assert host["ReadonlyRootfs"]
     assert host["CapDrop"] == ["ALL"]
@@ -159,31 +127,23 @@ def test_a_container_has_no_more_rights_than_it_needs(system: System, service: s
     assert host["Memory"] > 0
     assert host["PidsLimit"] > 0
     assert host["RestartPolicy"]["Name"] == "unless-stopped"
-    uids = [uid for _, uid in system.container(service).top(ps_args="-eo pid,uid")["Processes"]]
-    assert "0" not in uids
+    assert "0" not in [uid for _, uid in container.top(ps_args="-eo pid,uid")["Processes"]]
 
 
 @pytest.mark.parametrize("service", RUNNING)
 def test_a_container_writes_to_its_volumes_only(system: System, service: str) -> None:
-    mounts = {mount["Destination"] for mount in system.container(service).attrs["Mounts"]}
-    for change in system.container(service).diff() or []:
-        assert any(
-            place.startswith(change["Path"])
-            for place in (*mounts, "/tmp", "/users.json", "/usr/sbin/docker-init")
-        ), change
+    container = system.container(service)
+    mounts = [mount["Destination"] for mount in container.attrs["Mounts"]]
+    places = (*mounts, "/tmp", "/users.json", "/usr/sbin/docker-init")
+    for change in container.diff() or []:
+        assert any(place.startswith(change["Path"]) for place in places), change
 
 
 def test_only_the_store_has_a_port_and_only_here(system: System) -> None:
     for service in RUNNING:
-        published = [
-            place
-            for places in system.container(service).ports.values()
-            if places
-            for place in places
-        ]
-        assert [place["HostIp"] for place in published] == (
-            ["127.0.0.1"] if service == "store" else []
-        )
+        published = [place for place in system.container(service).ports.values() if place]
+        addresses = [place["HostIp"] for places in published for place in places]
+        assert addresses == (["127.0.0.1"] if service == "store" else [])
 
 
 def test_only_the_brokers_meet(system: System) -> None:
@@ -203,11 +163,11 @@ def test_only_the_brokers_meet(system: System) -> None:
 
 
 def test_images_are_small(system: System) -> None:
-    def size(image: str) -> int:
-        return int(system.docker.images.get(image).attrs["Size"])
+    def megabytes(image: str) -> float:
+        return float(system.docker.images.get(image).attrs["Size"]) / 1e6
 
-    base = size("debian:trixie-slim")
-    above = {name: (size(f"facebridge/{name}:{system.project}") - base) / 1e6 for name in OURS}
+    base = megabytes("debian:trixie-slim")
+    above = {name: megabytes(f"facebridge/{name}:{system.project}") - base for name in IMAGES}
     print({name: f"{size:.0f} MB" for name, size in above.items()})
     assert above["broker"] <= 25
     assert above["logger"] <= 60
@@ -216,9 +176,7 @@ def test_images_are_small(system: System) -> None:
 
 
 def test_an_image_stops_by_itself_as_process_1(system: System) -> None:
-    services = [
-        "edge-broker" if name == "broker" else name for name in reversed(OURS)
-    ]  # the broker last
+    services = ("processor", "logger", "detector", "edge-broker")  # the broker last
     for service in services:
         container = system.container(service)
         began = time.monotonic()
@@ -228,7 +186,7 @@ def test_an_image_stops_by_itself_as_process_1(system: System) -> None:
         assert container.attrs["State"]["ExitCode"] == 0
     for service in services:
         system.container(service).start()
-    until(lambda: system.healthy(*RUNNING), 90)
+    until(system.healthy, 90)
 
 
 def test_the_wan_is_cut_for_a_minute(system: System) -> None:
@@ -236,8 +194,8 @@ def test_the_wan_is_cut_for_a_minute(system: System) -> None:
     wan.disconnect(system.container("edge-broker"))
     time.sleep(60)
     during = system.audit()
-    assert during["captured"] > during["stored"]
-    assert during["lost"] == 0
+    assert during.captured > during.stored
+    assert during.lost == 0
     wan.connect(system.container("edge-broker"))
     system.flows()
 
@@ -256,37 +214,38 @@ def test_containers_hang_for_a_while_and_are_killed(
         system.container(service).unpause()
     time.sleep(1)
     system.crash(*services)
-    until(lambda: system.healthy(*RUNNING), 120)
+    until(system.healthy, 120)
     system.flows()
 
 
 def test_all_are_made_anew_with_their_volumes(system: System) -> None:
-    captured = system.audit()["captured"]
+    captured = system.audit().captured
     system.compose("up", "--detach", "--wait", "--force-recreate")
-    assert system.audit()["captured"] >= captured
+    assert system.audit().captured >= captured
     system.flows()
 
 
 def test_the_host_crashes_and_starts_again(system: System) -> None:
     system.crash(*RUNNING)
-    until(lambda: system.healthy(*RUNNING), 180)
+    until(system.healthy, 180)
     system.flows()
     system.compose("restart", "--timeout", "0")
-    until(lambda: system.healthy(*RUNNING), 180)
+    until(system.healthy, 180)
     system.flows()
 
 
 def test_in_the_end_everything_is_there_once(system: System) -> None:
     system.loop = "0"
     system.compose("up", "--detach", "--wait")  # from now on the room is empty before long
-    found = until(
-        lambda: (
-            (before := system.audit()) and not time.sleep(5) and system.audit() == before and before
-        ),
-        180,
-    )
-    assert found["captured"] == found["stored"] > 100
-    assert (found["lost"], found["duplicated"]) == (0, 0)
-    faces = system.faces()
-    assert len({face[-13:] for face in faces}) == len(faces) == found["stored"]
+
+    def at_rest() -> Audited | None:
+        before = system.audit()
+        time.sleep(5)
+        return before if system.audit() == before else None
+
+    found = until(at_rest, 180)
     print(found)
+    assert found.captured == found.stored > 100
+    assert found.sound
+    faces = system.faces()
+    assert len({face[-13:] for face in faces}) == len(faces) == found.stored

@@ -5,21 +5,19 @@ A container with podman in it stands for the nodes. Networks stand for what Serv
 Services that select it. Nothing of ours is imported here.
 """
 
-import os
-import re
 import secrets
 import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pytest
 import yaml
 
-from tests.support.engine import needed, until
+from tests.support.engine import ROOT, needed, run, succeeds, until
+from tests.support.site import Audited, Site
 
-ROOT = Path(__file__).resolve().parents[2]
 TARGETS = ("broker", "detector", "logger", "processor", "sample", "store")
 # Which networks each pod is on: only the two brokers meet on the wan.
 NETWORKS = {
@@ -39,17 +37,12 @@ KEYS = [
     "AWS_DEFAULT_REGION=us-east-1",
 ]
 
+CONFINED_BY = ("seccomp", "apparmor", "systempaths")
 
 needed(by="the pod tests need a Docker engine in reach")
 
 
-def run(*command: str, **more: Any) -> str:
-    ran = subprocess.run(command, capture_output=True, text=True, timeout=600, cwd=ROOT, **more)
-    assert ran.returncode == 0, f"{command[:6]}: {ran.stderr[-3000:]}"
-    return ran.stdout
-
-
-class Node:
+class Node(Site):
     """A container in which podman runs the pods of both halves."""
 
     def __init__(self, folder: Path) -> None:
@@ -98,96 +91,75 @@ class Node:
         return [thing for half in halves for thing in yaml.safe_load_all(half)]
 
     def start(self) -> None:
-        env = os.environ | {"TAG": self.name}
-        run("docker", "compose", "-f", "compose/compose.yaml", "build", "--quiet", env=env)
+        build = ("docker", "compose", "-f", "compose/compose.yaml", "build", "--quiet")
+        run(*build, env={"TAG": self.name})
         image = f"facebridge/node:{self.name}"
         run("docker", "build", "-q", "-t", image, "-f", "tests/pods/node.Dockerfile", "tests/pods")
-        free = [
-            f"--security-opt={what}=unconfined" for what in ("seccomp", "apparmor", "systempaths")
-        ]
-        rights = ["--cap-add=ALL", "--cap-drop=SYS_RESOURCE", *free]
+        unconfined = [f"--security-opt={what}=unconfined" for what in CONFINED_BY]
+        rights = ["--cgroupns=host", "--cap-add=ALL", "--cap-drop=SYS_RESOURCE", *unconfined]
         places = ["-v", "/sys/fs/cgroup:/sys/fs/cgroup", "-v", f"{self.name}:/var/lib/containers"]
-        run(
-            "docker",
-            "run",
-            "-d",
-            "--init",
-            "--name",
-            self.name,
-            "--cgroupns=host",
-            *rights,
-            *places,
-            image,
-        )
+        run("docker", "run", "-d", "--init", "--name", self.name, *rights, *places, image)
         images = [f"facebridge/{target}:{self.name}" for target in TARGETS]
         with subprocess.Popen(["docker", "save", *images], stdout=subprocess.PIPE) as archive:
             self.podman("load", "--quiet", stdin=archive.stdout)
         for network in ("edge", "wan", "cloud"):
             self.podman("network", "create", network)
-        self.shell(
-            "cat >/users.json && chmod a+r /users.json",
-            input=(ROOT / "compose" / "store.json").read_text(),
-        )
+        users = (ROOT / "compose" / "store.json").read_text()
+        self.shell("cat >/users.json && chmod a+r /users.json", text=users)
         store = ["--network", "cloud:alias=store", "-v", "/users.json:/users.json"]
         store.append(f"localhost/facebridge/store:{self.name}")
         self.podman("run", "-d", "--name", "store", *store, "-s3.config=/users.json")
 
     def end(self) -> None:
-        subprocess.run(
-            ["docker", "exec", self.name, "podman", "pod", "rm", "-af", "-t", "0"],
-            capture_output=True,
-        )
-        subprocess.run(
-            ["docker", "exec", self.name, "podman", "rm", "-af", "-t", "0"], capture_output=True
-        )
-        subprocess.run(["docker", "rm", "-f", self.name], capture_output=True)
-        subprocess.run(["docker", "volume", "rm", self.name], capture_output=True)
+        """Remove everything; what is not there is no matter."""
+        podman = ("docker", "exec", self.name, "podman")
         images = [f"facebridge/{target}:{self.name}" for target in (*TARGETS, "node")]
-        subprocess.run(["docker", "rmi", *images], capture_output=True)
+        succeeds(*podman, "pod", "rm", "-af", "-t", "0")
+        succeeds(*podman, "rm", "-af", "-t", "0")
+        succeeds("docker", "rm", "-f", self.name)
+        succeeds("docker", "volume", "rm", self.name)
+        succeeds("docker", "rmi", *images)
 
-    def podman(self, *words: str, **more: Any) -> str:
-        return run("docker", "exec", "-i", self.name, "podman", *words, **more)
+    def podman(self, *words: str, text: str | None = None, stdin: IO[bytes] | None = None) -> str:
+        return run("docker", "exec", "-i", self.name, "podman", *words, text=text, stdin=stdin)
 
-    def shell(self, line: str, **more: Any) -> str:
-        return run("docker", "exec", "-i", self.name, "sh", "-euc", line, **more)
+    def shell(self, line: str, text: str | None = None) -> str:
+        return run("docker", "exec", "-i", self.name, "sh", "-euc", line, text=text)
+
+    def named(self, kind: str, name: str) -> dict[str, Any]:
+        """The one manifest of a kind with this name."""
+        (found,) = [thing for thing in self.of_kind(kind) if thing["metadata"]["name"] == name]
+        return found
+
+    def of_kind(self, *kinds: str) -> list[dict[str, Any]]:
+        return [thing for thing in self.things if thing["kind"] in kinds]
 
     def play(self, app: str) -> None:
         """Make the pod of a Deployment, with what a cluster would do for it."""
-        (deployment,) = (
-            t for t in self.things if t["kind"] == "Deployment" and t["metadata"]["name"] == app
-        )
+        deployment = self.named("Deployment", app)
         pod = deployment["spec"]["template"]["spec"]
         deployment["spec"]["replicas"] = 1
         for container in pod["containers"]:
-            container.pop(
-                "ports", None
-            )  # podman would open them on the node; in Kubernetes they are mere words
-        things = [
-            t for t in self.things if t["kind"] in ("ConfigMap", "Secret", "PersistentVolumeClaim")
-        ]
-        services = [
-            t
-            for t in self.things
-            if t["kind"] == "Service" and t["spec"].get("selector") == {"app": app}
-        ]
-        names = "".join(f"alias={t['metadata']['name']}," for t in services).rstrip(",")
-        networks = [
-            word
-            for net in NETWORKS[app]
-            for word in ("--network", f"{net}:{names}" if names else net)
-        ]
-        self.podman(
-            "kube",
-            "play",
-            "--start=false",
-            *networks,
-            "-",
-            input=yaml.safe_dump_all([*things, deployment]),
-        )
+            # Podman would open them on the node; in Kubernetes they are mere words.
+            container.pop("ports", None)
+        things = self.of_kind("ConfigMap", "Secret", "PersistentVolumeClaim")
+        manifests = yaml.safe_dump_all([*things, deployment])
+        networks = [f"--network={network}{self.aliases(app)}" for network in NETWORKS[app]]
+        self.podman("kube", "play", "--start=false", *networks, "-", text=manifests)
         group = pod["securityContext"].get("fsGroup")
-        volumes = "/var/lib/containers/storage/volumes/*/_data"
-        self.shell(f"chgrp -R {group} {volumes}; chmod g+rwX {volumes}" if group else "true")
+        if group:
+            volumes = "/var/lib/containers/storage/volumes/*/_data"
+            self.shell(f"chgrp -R {group} {volumes}; chmod g+rwX {volumes}")
         self.podman("pod", "start", f"{app}-pod")
+
+    def aliases(self, app: str) -> str:
+        """The names of the Services that select a pod, as podman wants them behind a network's name."""
+        names = [
+            service["metadata"]["name"]
+            for service in self.of_kind("Service")
+            if service["spec"].get("selector") == {"app": app}
+        ]
+        return ":" + ",".join(f"alias={name}" for name in names) if names else ""
 
     def kill(self, app: str) -> None:
         """The pod is gone at once, as with a lost node or an eviction, and made anew as its Deployment would."""
@@ -196,50 +168,27 @@ class Node:
 
     def ready(self, app: str) -> bool:
         """What the readiness probe of the manifest says."""
-        (pod,) = (
-            t["spec"]["template"]["spec"]
-            for t in self.things
-            if t["kind"] == "Deployment" and t["metadata"]["name"] == app
-        )
-        probe = pod["containers"][0]["readinessProbe"]
-        if "exec" in probe:
-            words = probe["exec"]["command"]
-        elif "httpGet" in probe:
-            get = probe["httpGet"]
-            words = [
-                "python3",
-                "-c",
-                f"import urllib.request as u; u.urlopen('http://127.0.0.1:{get['port']}{get['path']}')",
-            ]
-        else:
-            port = probe["tcpSocket"]["port"]
-            words = [
-                "python3",
-                "-c",
-                f"import socket; socket.create_connection(('127.0.0.1', {port}))",
-            ]
-        command = ["docker", "exec", self.name, "podman", "exec", f"{app}-pod-{app}", *words]
-        return subprocess.run(command, capture_output=True).returncode == 0
+        pod = self.named("Deployment", app)["spec"]["template"]["spec"]
+        words = asked_by(pod["containers"][0]["readinessProbe"])
+        return succeeds("docker", "exec", self.name, "podman", "exec", f"{app}-pod-{app}", *words)
 
-    def audit(self) -> dict[str, int]:
-        words = [
-            "audit.compare",
-            "--outbox",
-            "/outbox/outbox.db",
-            "--endpoint",
-            "http://store:8333",
-        ]
+    def audit_output(self) -> str:
         image = f"localhost/facebridge/sample:{self.name}"
-        line = self.podman(
-            "run", "--rm", "--network", "cloud", "-v", "outbox:/outbox", *KEYS, image, *words
-        ).splitlines()[-1]
-        return {name: int(number) for name, number in re.findall(r"(\w+)=(\d+)", line)}
+        place = ("--rm", "--network", "cloud", "-v", "outbox:/outbox", *KEYS)
+        words = ("--outbox", "/outbox/outbox.db", "--endpoint", "http://store:8333")
+        return self.podman("run", *place, image, "audit.compare", *words)
 
-    def flows(self) -> None:
-        """Faces that were captured after now arrive."""
-        captured = self.audit()["captured"]
-        found = until(lambda: (now := self.audit())["stored"] > captured + 3 and now, 90)
-        assert (found["lost"], found["duplicated"]) == (0, 0)
+
+def asked_by(probe: dict[str, Any]) -> list[str]:
+    """The command that asks what a probe would ask."""
+    if "exec" in probe:
+        words: list[str] = probe["exec"]["command"]
+        return words
+    if "httpGet" in probe:
+        url = f"http://127.0.0.1:{probe['httpGet']['port']}{probe['httpGet']['path']}"
+        return ["python3", "-c", f"import urllib.request as u; u.urlopen('{url}')"]
+    address = ("127.0.0.1", probe["tcpSocket"]["port"])
+    return ["python3", "-c", f"import socket; socket.create_connection({address})"]
 
 
 @pytest.fixture(scope="module")
@@ -254,9 +203,9 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
         node.end()
 
 
-def test_every_pod_gets_ready(node: Node) -> None:
-    for app in NETWORKS:
-        until(lambda app=app: node.ready(app), 120)
+@pytest.mark.parametrize("app", NETWORKS)
+def test_every_pod_gets_ready(node: Node, app: str) -> None:
+    until(lambda: node.ready(app), 120)
 
 
 def test_faces_arrive_and_receipts_come_home(node: Node) -> None:
@@ -269,12 +218,17 @@ def test_a_pod_may_be_killed(node: Node, app: str) -> None:
     before = node.audit()
     node.kill(app)
     node.flows()
-    assert node.audit()["captured"] > before["captured"], "the outbox did not survive"
+    assert node.audit().captured > before.captured, "the outbox did not survive"
 
 
 def test_in_the_end_nothing_is_lost(node: Node) -> None:
     node.podman("pod", "rm", "--force", "--time", "0", "sample-pod")
-    found = until(lambda: (now := node.audit())["stored"] == now["captured"] and now)
-    print(" ".join(f"{name}={number}" for name, number in found.items()))
-    assert found["captured"] > 30
-    assert (found["lost"], found["duplicated"]) == (0, 0)
+
+    def drained() -> Audited | None:
+        now = node.audit()
+        return now if now.drained else None
+
+    found = until(drained)
+    print(found)
+    assert found.captured > 30
+    assert found.sound
