@@ -12,7 +12,7 @@ import pytest
 
 from bus.message import Message
 from demo.stack import Stack
-from detector.camera import Frame, SourceError, frames
+from detector.eye.camera import Away, Frame, Look, SourceError, looks
 from detector.settings import Settings
 from identity.authority import PROCESSOR
 from tests.support.network_camera import Mood, NetworkCamera
@@ -20,15 +20,14 @@ from tests.support.peer import Peer
 from tests.support.waiting import until
 
 T = TypeVar("T")
-Away = type(None)
 
 
 class Watch:
-    """What `frames` gives, read as it comes."""
+    """What `looks` gives, read as it comes."""
 
     def __init__(self, camera: NetworkCamera, **settings: Any) -> None:
         self.stop = threading.Event()
-        self.got = queue.SimpleQueue[Frame | None | SourceError]()
+        self.got = queue.SimpleQueue[Look | SourceError]()
         given = {"detect_fps": 10, "frozen_s": 1, **settings}
         self.settings = Settings(edge="e", source=camera.url, **given)
         self.thread = threading.Thread(target=self.run, daemon=True)
@@ -36,8 +35,8 @@ class Watch:
 
     def run(self) -> None:
         try:
-            for frame in frames(self.settings, self.stop):
-                self.got.put(frame)
+            for look in looks(self.settings, self.stop):
+                self.got.put(look)
         except SourceError as error:
             self.got.put(error)
 

@@ -18,7 +18,7 @@ from cv2.typing import MatLike
 from bus.capture import Capture
 from demo.sample import carried
 from demo.stack import ROOT, Stack
-from detector.faces import CROP_MAX, Faces, ModelError, crop, model_path, png
+from detector.eye.faces import CROP_MAX_PX, Faces, ModelError, crop, model_path, png
 from detector.outbox_reader import Ledger
 from tests.support.peer import Peer
 from tests.support.waiting import until
@@ -117,7 +117,7 @@ def test_a_crop_has_its_margin_and_is_lossless(people: tuple[MatLike, MatLike]) 
 
 def test_a_crop_of_any_size_fits_into_a_message(people: tuple[MatLike, MatLike]) -> None:
     large = png(cv2.resize(people[0], (5000, 2500)))
-    assert decoded(large).shape == (CROP_MAX // 2, CROP_MAX, 3)
+    assert decoded(large).shape == (CROP_MAX_PX // 2, CROP_MAX_PX, 3)
 
 
 def test_a_wrong_model_is_refused(tmp_path: Path) -> None:

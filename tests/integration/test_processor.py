@@ -7,39 +7,26 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import parse_qsl
 
 import pytest
 
-from bus.capture import Capture, Receipt
+from bus.capture import Capture
 from bus.message import Message
+from bus.receipt import Receipt
 from demo.stack import BUCKET, Stack, StackError
 from tests.support import store
+from tests.support.captures import capture, png
 from tests.support.faulty_proxy import FaultyProxy
 from tests.support.peer import Peer
-from tests.support.pictures import png
 from tests.support.waiting import until
 
 
-def capture(seq: int, size: int = 0) -> Capture:
-    picture = png(filler=bytes(size) + str(seq).encode())
-    return Capture(
-        edge="edge-1",
-        camera="door",
-        seq=seq,
-        captured_at=datetime.now(UTC),
-        box=(1, 2, 3, 4),
-        frame=(640, 480),
-        score=0.9,
-        quality=0.5,
-        visit="v-1",
-        shot=1,
-        png=picture,
-        sha256=hashlib.sha256(picture).hexdigest(),
-    )
+def face_of(seq: int, size: int = 0) -> Capture:
+    """A capture of which no other has the picture, of at least `size` bytes."""
+    return capture(seq, png=png(filler=bytes(size) + str(seq).encode()))
 
 
 class Cloud(Stack):
@@ -97,7 +84,7 @@ def receipts(edge: Peer) -> list[Receipt]:
 
 
 def test_a_capture_is_stored_with_its_facts_and_answered(shared: Cloud) -> None:
-    face = capture(1)
+    face = face_of(1)
     with shared.peer() as edge:
         edge.say(face.to_message(77))
         until(lambda: edge.got)
@@ -111,7 +98,7 @@ def test_a_capture_is_stored_with_its_facts_and_answered(shared: Cloud) -> None:
 
 
 def test_a_second_copy_is_absorbed_and_answered(shared: Cloud) -> None:
-    face = capture(2)
+    face = face_of(2)
     before = shared.metric("processor", "facebridge_absorbed_total")
     with shared.peer() as edge:
         for tx in (1, 2, 3):
@@ -126,7 +113,7 @@ def test_a_second_copy_is_absorbed_and_answered(shared: Cloud) -> None:
 
 
 def test_a_key_that_holds_other_bytes_is_not_overwritten(shared: Cloud) -> None:
-    face = capture(3)
+    face = face_of(3)
     shared.s3().put_object(Bucket=BUCKET, Key=face.key, Body=b"somebody else's")
     with shared.peer() as edge:
         edge.say(face.to_message(1))
@@ -136,7 +123,7 @@ def test_a_key_that_holds_other_bytes_is_not_overwritten(shared: Cloud) -> None:
     assert shared.quarantined(face.png)["reason"].startswith("key")
 
 
-SOUND = capture(50).to_message(5)
+SOUND = face_of(50).to_message(5)
 LARGE = png(filler=bytes(20_000_000))
 BAD = {
     "not a PNG": (replace(SOUND, payload=b"GIF89a"), "png"),
@@ -165,7 +152,7 @@ BAD = {
 @pytest.mark.parametrize("what", BAD)
 def test_a_bad_message_is_put_away_and_holds_up_nobody(shared: Cloud, what: str) -> None:
     bad, field = BAD[what]
-    neighbour = capture(100 + list(BAD).index(what))
+    neighbour = face_of(100 + list(BAD).index(what))
     with shared.peer() as edge:
         edge.say(bad)
         edge.say(neighbour.to_message(1))
@@ -177,7 +164,7 @@ def test_a_bad_message_is_put_away_and_holds_up_nobody(shared: Cloud, what: str)
 
 
 def test_a_quarantined_capture_gets_a_receipt_that_says_so(shared: Cloud) -> None:
-    bad = replace(capture(200).to_message(9), payload=b"no png")
+    bad = replace(face_of(200).to_message(9), payload=b"no png")
     with shared.peer() as edge:
         edge.say(bad)
         until(lambda: edge.got)
@@ -192,7 +179,7 @@ def test_a_quarantined_capture_gets_a_receipt_that_says_so(shared: Cloud) -> Non
 def test_a_store_that_was_away_is_waited_for(own: Cloud) -> None:
     own.start("store", "cloud-broker", "processor")
     own.kill("store")
-    faces = [capture(seq, 5000) for seq in range(1, 41)]
+    faces = [face_of(seq, 5000) for seq in range(1, 41)]
     with own.peer() as edge:
         for face in faces:
             edge.say(face.to_message(face.seq))
@@ -211,7 +198,7 @@ def test_a_store_that_says_no_is_said_loudly_and_heals(own: Cloud) -> None:
     own.keys["AWS_SECRET_ACCESS_KEY"] = "another"
     own.start("store")
     with own.peer() as edge:
-        edge.say(capture(1).to_message(1))
+        edge.say(face_of(1).to_message(1))
         until(lambda: "store says no" in own.ready())
         assert edge.got == []
         own.stop("store")
@@ -228,7 +215,7 @@ def test_a_missing_bucket_is_waited_for(own: Cloud) -> None:
     own.start("store", "cloud-broker", "processor")
     own.s3().delete_bucket(Bucket=BUCKET)
     with own.peer() as edge:
-        edge.say(capture(1).to_message(1))
+        edge.say(face_of(1).to_message(1))
         until(lambda: "store says no" in own.ready())
         assert edge.got == []
         own.s3().create_bucket(Bucket=BUCKET)
@@ -256,7 +243,7 @@ class Portal(BaseHTTPRequestHandler):
 def test_a_server_that_says_yes_to_everything_is_no_store(own: Cloud) -> None:
     own.start("store", "cloud-broker")
     own.s3().create_bucket(Bucket=BUCKET)
-    face = capture(1)
+    face = face_of(1)
     portal = ThreadingHTTPServer(("127.0.0.1", 0), Portal)
     with portal, FaultyProxy(portal.server_port) as link:
         threading.Thread(target=portal.serve_forever, daemon=True).start()
@@ -295,7 +282,7 @@ def test_a_store_that_cannot_be_is_said_in_one_line(own: Cloud, env: dict[str, s
 
 def test_killed_between_put_and_receipt_stores_once(own: Cloud) -> None:
     own.start("store", "cloud-broker")
-    face = capture(1)
+    face = face_of(1)
     with FaultyProxy(own.ports["s3"]) as link:
         own.start_behind(link.port)
         with own.peer() as edge:

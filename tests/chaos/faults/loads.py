@@ -6,12 +6,12 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 from bus.message import Message
+from bus.topics import CameraId
 from detector.outbox import Outbox
 from tests.chaos.catalogue import fault
-from tests.chaos.source import FACTS, png
+from tests.chaos.source import shot
 from tests.chaos.trial import Load, Trial
 from tests.support.peer import Peer
 
@@ -68,13 +68,6 @@ def receipt_s(trial: Trial, seconds: float, brief: float) -> float:
     return (total("sum") - time_before) / receipts
 
 
-class HastyOutbox(Outbox):
-    """An outbox that does not wait for the disk: to fill it is not what is tried, and would take long."""
-
-    def _transaction(self, sync: Any = "FULL") -> Any:
-        return super()._transaction("NORMAL")
-
-
 @fault("24 hours of outage, 100,000 waiting", Load(rate=5, sizes=(5_000, 10_000)), alone=True)
 def day_of_outage(trial: Trial) -> None:
     count = trial.count(100_000, brief=3_000)
@@ -102,11 +95,11 @@ def day_of_outage(trial: Trial) -> None:
 def fill_outbox(trial: Trial, count: int) -> None:
     """Let `count` captures wait, taken one a second until now."""
     trial.stack.outbox.parent.mkdir(parents=True)
-    outbox = HastyOutbox(trial.stack.outbox, "edge-1", "camera", HUGE)
+    outbox = Outbox(trial.stack.outbox, CameraId("edge-1", "camera"), budget=HUGE)
     now = datetime.now(UTC)
     for seconds in range(count, 0, -1):
         at = now - timedelta(seconds=seconds)
-        capture = outbox.add(png(5_000), captured_at=at, visit="v", **FACTS)
+        capture = outbox.add(shot(5_000, captured_at=at))
         assert capture
         trial.commits.add(capture)
     outbox.close()
