@@ -23,6 +23,7 @@ COLUMNS: dict[str, Callable[[Outcome], object]] = {
     "processor (MB)": lambda row: round(row.peak_mb.get("processor", 0)),
     "": lambda row: row.note,
 }
+LEGEND = "MB: resident memory at its peak; recovery and waiting: the worst."
 
 
 def table(outcomes: list[Outcome]) -> Table:
@@ -44,11 +45,8 @@ def markdown(outcomes: list[Outcome], *, seed: int, brief: bool, seconds: float)
     form = "short form" if brief else "long form"
     minutes = f"{seconds / 60:.0f} minutes on {os.cpu_count()} cores"
     lines = [f"| {' | '.join(row)} |" for row in rows]
-    lines += ["", f"Seed {seed}, {form}, {len(outcomes)} runs, {minutes}. {_LEGEND}", ""]
+    lines += ["", f"Seed {seed}, {form}, {len(outcomes)} runs, {minutes}. {LEGEND}", ""]
     return "\n".join(lines)
-
-
-_LEGEND = "MB: resident memory at its peak; recovery and waiting: the worst."
 
 
 def summary(outcomes: list[Outcome], faults: int) -> str:

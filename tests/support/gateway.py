@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Callable
 from http.client import HTTPConnection, HTTPException, HTTPResponse
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import TracebackType
 from typing import Literal, Self
 
 Mode = Literal[
@@ -66,12 +65,7 @@ class Gateway:
         self._thread.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.mode = "well"
         self._server.shutdown()
         self._thread.join()

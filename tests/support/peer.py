@@ -2,7 +2,6 @@
 
 import ssl
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 import paho.mqtt.client as paho
@@ -50,12 +49,7 @@ class Peer:
         until(lambda: self._granted == len(self._topics))
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._mqtt.disconnect()
         self._mqtt.loop_stop()
 
