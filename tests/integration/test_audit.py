@@ -444,6 +444,17 @@ def test_the_last_demo_is_audited_by_itself(stack: Stack, store: Any) -> None:
         store.delete_object(Bucket=BUCKET, Key=item["Key"])
 
 
+def test_the_store_of_a_demo_that_has_ended_is_started(tmp_path: Path) -> None:
+    with Stack(tmp_path) as ended:
+        ended.start("store")
+        ended.s3().create_bucket(Bucket=BUCKET)
+        with closing(Outbox(ended.outbox, CameraId("edge-1", "demo"))) as outbox:
+            stored(outbox, ended.s3(), 2)
+    ran = run(ended, "demo.audit", RUN=str(tmp_path), AWS_PROFILE="of-the-user")
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert ran.stdout.splitlines()[-1] == "captured=2 stored=2 lost=0 duplicated=0"
+
+
 @pytest.mark.parametrize(
     ("words", "env", "said"),
     [
