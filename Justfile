@@ -24,10 +24,20 @@ default:
 @demo *ARGS:
     {{ with_mosquitto }} exec python -m demo "$@"
 
-# Compare what was captured with what the bucket holds
+# Compare what was captured with what the bucket holds; --help names the ways
 [group('use')]
-@audit *ARGS:
-    exec python -m audit "$@"
+@audit *WORDS:
+    case "$*" in \
+        '' | --quick) \
+            [ "$(docker compose -f compose/compose.yaml ps --quiet store 2>/dev/null)" ] || \
+                exec python -m demo.audit "$@" ;; \
+        demo | 'demo '*) shift; exec python -m demo.audit "$@" ;; \
+        containers | 'containers '*) shift ;; \
+        *) exec python -m audit "$@" ;; \
+    esac; \
+    [ "${1-}" = bucket ] || set -- outbox /outbox/outbox.db "$@"; \
+    echo 'the containers:' >&2; \
+    {{ compose }} run --rm --quiet-pull audit "$@"
 
 # Make the certificate and settings of a new edge
 [group('use')]

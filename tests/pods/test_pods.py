@@ -175,8 +175,8 @@ class Node(Site):
     def audit_output(self) -> str:
         image = f"localhost/facebridge/sample:{self.name}"
         place = ("--rm", "--network", "cloud", "-v", "outbox:/outbox", *KEYS)
-        words = ("--outbox", "/outbox/outbox.db", "--endpoint", "http://store:8333")
-        return self.podman("run", *place, image, "audit.compare", *words)
+        words = ("audit", "outbox", "/outbox/outbox.db", "--endpoint", "http://store:8333")
+        return self.podman("run", *place, image, *words)
 
 
 def asked_by(probe: dict[str, Any]) -> list[str]:
