@@ -153,7 +153,7 @@ class Trial:
         except TooLateError as error:
             raise TrialError(f"{otherwise}: {error}") from None
 
-    def expect(self, truth: bool, otherwise: str) -> None:
+    def expect(self, truth: object, otherwise: str) -> None:
         """Say that the fault did not do what it should, unless `truth`."""
         if not truth:
             raise TrialError(otherwise)
