@@ -19,8 +19,9 @@ from bus import metrics
 from bus.capture import Capture, Receipt
 from bus.log import log
 from bus.message import ContractError
+from detector.settings import OutboxFull
 
-Policy = Literal["drop-oldest", "drop-newest"]
+Policy = OutboxFull
 
 RESERVE = 16 * 1024 * 1024  # bytes of disk left free, so that receipts can always be written down
 FULL, SPOILT, QUARANTINED = "outbox full", "spoilt on disk", "quarantined"  # reasons of gaps
