@@ -11,7 +11,8 @@ class Settings(bus.settings.Settings):
     client_id: str = Field(
         "processor",
         pattern=r"^[A-Za-z0-9-]{1,64}$",
-        description="MQTT client id; each processor of a broker needs its own.",
+        description="MQTT client id, of letters, digits and `-`, at most 64; each processor of a"
+        " broker needs its own.",
     )
     bucket: str = Field(
         min_length=3,
@@ -29,5 +30,6 @@ class Settings(bus.settings.Settings):
     group: str = Field(
         "",
         pattern=r"^[A-Za-z0-9-]{0,64}$",
-        description="Name of the group of processors that share the captures; empty for one alone.",
+        description="Group of processors that share the captures, of letters, digits and `-`, at"
+        " most 64; without it this one takes all.",
     )
