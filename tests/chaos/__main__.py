@@ -19,10 +19,9 @@ from rich.table import Table
 
 from tests.chaos.faults import ALONE, FAULTS, perform
 from tests.chaos.trial import MEASURED, Row
-from tests.docs.page import ROOT, filled
 
-PAGE = ROOT / "docs" / "chaos.md"
-LONG = "30 minutes of outage"
+README = Path(__file__).resolve().parents[2] / "README.md"
+MARK, LONG = ("<!-- chaos -->\n", "<!-- /chaos -->\n"), "30 minutes of outage"
 COUNTS = (
     "captured",
     "stored",
@@ -65,9 +64,7 @@ def main() -> None:
     parser.add_argument(
         "--report", type=Path, default=Path(".run/chaos.md"), help="the table (%(default)s)"
     )
-    parser.add_argument(
-        "--docs", action="store_true", help="put the table into docs/chaos.md too (once --readme)"
-    )
+    parser.add_argument("--readme", action="store_true", help="put the table into the README too")
     chosen = parser.parse_args()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(
@@ -113,8 +110,9 @@ def main() -> None:
     chosen.report.parent.mkdir(parents=True, exist_ok=True)
     text = _markdown(rows, chosen.seed, chosen.brief, time.monotonic() - begun)
     chosen.report.write_text(text)
-    if chosen.docs:
-        PAGE.write_text(filled(PAGE.read_text(), part="chaos", content=f"{text}\n"))
+    if chosen.readme:
+        before, _, rest = README.read_text().partition(MARK[0])
+        README.write_text(before + MARK[0] + text + MARK[1] + rest.partition(MARK[1])[2])
     for row in rows:
         if not row.sound:
             print(f"BAD: {row.fault} [{row.seed}]:{_said(row)}")

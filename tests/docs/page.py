@@ -15,11 +15,15 @@ _MARKDOWN = MarkdownIt("commonmark").enable("table")
 
 @dataclass(frozen=True, slots=True)
 class Fence:
-    """A block of code: `language` as the fence names it, or nothing; `line` counts from 1."""
+    """A block of code: `language` as the fence names it, or nothing; `line` counts from 1.
+
+    `note` is what the HTML comment right before it says, or nothing.
+    """
 
     language: str
     text: str
     line: int
+    note: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,9 +34,17 @@ class Link:
     line: int
 
 
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """A cell of a table: its text, and the pieces of code in it."""
+
+    text: str
+    codes: list[str]
+
+
 def pages() -> list[Path]:
-    """Every page, the front page first."""
-    return [*sorted(ROOT.glob("*.md"), reverse=True), *sorted(ROOT.glob("docs/*.md"))]
+    """Every page."""
+    return [*sorted(ROOT.glob("*.md")), *sorted(ROOT.glob("docs/*.md"))]
 
 
 class Page:
@@ -44,27 +56,30 @@ class Page:
 
     def fences(self) -> list[Fence]:
         """The blocks of code, from top to bottom."""
-        return [
-            Fence(token.info, token.content, _line(token))
-            for token in self._tokens
-            if token.type == "fence"
-        ]
+        found = []
+        note = ""
+        for token in self._tokens:
+            if token.type == "fence":
+                found.append(Fence(token.info, token.content, _line(token), note))
+            note = ""
+            if token.type == "html_block":
+                note = token.content.strip().removeprefix("<!--").removesuffix("-->").strip()
+        return found
 
     def spans(self) -> list[str]:
         """The pieces of code within the text, from top to bottom."""
         return [token.content for token, _ in self._inline() if token.type == "code_inline"]
 
-    def rows(self) -> list[list[list[str]]]:
-        """Of each row of each table the pieces of code in each of its cells; heads count as rows."""
-        rows: list[list[list[str]]] = []
-        for token in self._tokens:
-            if token.type == "tr_open":
+    def rows(self) -> list[list[Cell]]:
+        """The rows of all tables, heads too."""
+        rows: list[list[Cell]] = []
+        for before, token in zip(self._tokens, self._tokens[1:], strict=False):
+            if before.type == "tr_open":
                 rows.append([])
-            elif token.type in ("td_open", "th_open"):
-                rows[-1].append([])
-            elif token.type == "inline" and token.level >= 4 and rows:
-                codes = [child for child in token.children or () if child.type == "code_inline"]
-                rows[-1][-1].extend(child.content for child in codes)
+            if before.type in ("td_open", "th_open"):
+                parts = token.children or []
+                codes = [part.content for part in parts if part.type == "code_inline"]
+                rows[-1].append(Cell("".join(part.content for part in parts), codes))
         return rows
 
     def links(self) -> list[Link]:
