@@ -38,6 +38,16 @@ PLACEHOLDER = re.compile(r"^[A-Z][A-Z_@]+$|\.\.\.|^<.*>$")
 # Whose options are not those that its recipe's --help tells.
 HELP = {"lock": ["uv", "pip", "compile", "--help"]}
 DEMO = "./just demo"
+OWN = (
+    ".git",
+    ".env",
+    ".run",
+    ".tools",
+    ".venv",
+    ".*_cache",
+    "__pycache__",
+    "pki",
+)  # not the repository's
 OUTPUT_OF = "output of "
 ENDS = {"|", "||", "&", "&&", ";", "(", ")"}
 
@@ -160,13 +170,8 @@ def test_a_command_names_what_there_is(command: Command) -> None:
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A copy of this checkout in which a command may leave what it likes; its `./just` has nothing left to install."""
-    copy = tmp_path_factory.mktemp("checkout")
-    listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
-    names = subprocess.run(listed, cwd=ROOT, text=True, capture_output=True, check=True).stdout
-    for name in filter(None, names.split("\0")):
-        if (ROOT / name).is_file():
-            (copy / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, copy / name)
+    copy = tmp_path_factory.mktemp("docs") / "checkout"
+    shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(*OWN))
     launcher = copy / "just"
     launcher.write_text('#!/bin/sh\ncd "$(dirname "$0")" && exec just "$@"\n')
     launcher.chmod(0o755)
