@@ -13,7 +13,10 @@ import bus.log
 def masked(value: object) -> str:
     """`value` as text, without the user, the password and the query that a URL may hold."""
     text = str(value)
-    return re.sub(r"://.*@", "://***@", re.sub(r"\?.*", "?***", text)) if "://" in text else text
+    if "://" not in text:
+        return text
+    text = re.sub(r"\?.*", "?***", text)
+    return re.sub(r"://.*@", "://***@", text)
 
 
 class Settings(BaseSettings, frozen=True, env_ignore_empty=True, hide_input_in_errors=True):
@@ -44,12 +47,16 @@ class Settings(BaseSettings, frozen=True, env_ignore_empty=True, hide_input_in_e
 
     @classmethod
     def load(cls) -> Self:
-        """The settings of this process, its log set up; a wrong one ends it with one line that names the variable."""
+        """The settings of this process, its log set up.
+
+        A wrong one ends it with one line that names the variable.
+        """
         try:
             settings = cls()
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
-            sys.exit(f"{str(first['loc'][0]).upper()}: {first['msg']}")
+            variable = str(first["loc"][0]).upper()
+            sys.exit(f"{variable}: {first['msg']}")
         bus.log.setup(settings.log_level)
         return settings
 

@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 from cv2.typing import MatLike
 
-from detector.faces import Faces, model_path
+from detector.eye.faces import Faces, model_path
 
 _PORTRAITS = (("skimage", "astronaut.png"), ("matplotlib", "grace_hopper.jpg"))
 _SHIFT = 128  # pixels by which the grain is shifted from frame to frame, at most

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from pydantic import Field, FilePath, Json
 
 import bus.settings
-from bus.capture import Share
+from bus.fields import Share
 from bus.topics import Name
 
 OutboxFull = Literal["drop-oldest", "drop-newest"]

@@ -1,4 +1,7 @@
-"""The processor's settings, each an environment variable of the same name in capitals; AWS_* are boto3's own."""
+"""The processor's settings, each an environment variable of the same name in capitals.
+
+AWS_* are boto3's own.
+"""
 
 from pydantic import Field
 

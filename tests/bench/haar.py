@@ -14,7 +14,7 @@ from typing import Any
 
 import cv2
 
-from detector.camera import PICTURES
+from detector.eye.camera import PICTURES
 
 
 def pictures(path: Path) -> Iterator[Any]:

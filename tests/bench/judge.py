@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from cv2.typing import MatLike
-
-from detector.camera import Frame
-from detector.faces import Faces, crop, model_path, png
-from detector.settings import Settings
 from detector.visits import Shot, Visits, quality
+
+from detector.eye.camera import Frame
+from detector.eye.faces import Faces, crop, model_path, png
+from detector.settings import Settings
 from tests.bench.haar import pictures
 
 SEEN = 0.1  # share of a face; of what shows less, nobody could say that it is there

@@ -10,7 +10,7 @@ import pytest
 from cv2.typing import MatLike
 
 from demo.sample import SCENE, SCENES, Clip, Scene, make, varied
-from detector.faces import Faces, model_path
+from detector.eye.faces import Faces, model_path
 
 
 @pytest.fixture(scope="module")
