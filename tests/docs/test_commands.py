@@ -14,15 +14,8 @@ import pytest
 
 from tests.docs.page import ROOT, Page, pages
 
-# What a program, a recipe or an option needs that is not here. Whatever is not named is run.
-PROGRAMS = {
-    "docker": "an engine",
-    "kubectl": "a cluster",
-    "ssh": "a device",
-    "curl": "a network",
-    "git": "a remote",
-    "cp": "a file that is filled in then",
-}
+# What is run here, but for recipes, words and options that need what is not here.
+PROGRAMS = {"./just", "openssl"}
 RECIPES = {
     **dict.fromkeys(("up", "down", "logs", "ps", "watch", "images", "bundle"), "an engine"),
     **dict.fromkeys(("deploy", "undeploy", "diff", "k8s-logs"), "a cluster"),
@@ -31,23 +24,15 @@ RECIPES = {
     "ship": "a device",
     "ec2": "an account",
 }
-OPTIONS = {"--bucket": "an account", "--keep": "somebody who ends it"}
+WORDS = {"--bucket": "an account", "--keep": "somebody who ends it", "containers": "an engine"}
 HARMLESS = {"--list", "--help"}  # with these any recipe ends at once
 SHELL = {"sh", "bash", "shell", "console"}
 PLACEHOLDER = re.compile(r"^[A-Z][A-Z_@]+$|\.\.\.|^<.*>$")
 # Whose options are not those that its recipe's --help tells.
 HELP = {"lock": ["uv", "pip", "compile", "--help"]}
 DEMO = "./just demo"
-OWN = (
-    ".git",
-    ".env",
-    ".run",
-    ".tools",
-    ".venv",
-    ".*_cache",
-    "__pycache__",
-    "pki",
-)  # not the repository's
+# What lies in a checkout and is not the repository's.
+OWN = (".git", ".env", ".run", ".tools", ".venv", ".*_cache", "__pycache__", "pki")
 OUTPUT_OF = "output of "
 ENDS = {"|", "||", "&", "&&", ";", "(", ")"}
 
@@ -78,14 +63,13 @@ class Command:
         if any(PLACEHOLDER.search(word) for part in self.parts() for word in part):
             return "names of your own"
         for part in self.parts():
-            options = {word.split("=")[0] for word in part}
-            reasons = [OPTIONS[option] for option in sorted(options & OPTIONS.keys())]
-            if part[0] in PROGRAMS:
-                reasons.append(PROGRAMS[part[0]])
-            elif part[0] == "./just" and part[1:2] and part[1] in RECIPES:
-                reasons += [] if options & HARMLESS else [RECIPES[part[1]]]
-            if reasons:
-                return reasons[0]
+            words = {word.split("=")[0] for word in part}
+            if part[0] not in PROGRAMS:
+                return "another program"
+            for word in sorted(words & WORDS.keys()):
+                return WORDS[word]
+            if not words & HARMLESS and part[0] == "./just" and part[1:2]:
+                return RECIPES.get(part[1], "")
         return ""
 
 
@@ -132,7 +116,9 @@ def told(recipe: str, *words: str) -> str:
     """What a recipe says of itself."""
     if recipe in HELP:
         return subprocess.run(HELP[recipe], text=True, capture_output=True, check=True).stdout
-    return _just([recipe, *words, "--help"]).stdout
+    helped = _just([recipe, *words, "--help"])
+    assert helped.returncode == 0, f"./just {recipe} --help: {helped.stderr}"
+    return helped.stdout
 
 
 def wrong(words: list[str]) -> str:
@@ -212,6 +198,7 @@ RUN = {
 def test_the_commands_of_a_page_run_and_print_what_it_shows(
     page: str, checkout: Path, request: pytest.FixtureRequest
 ) -> None:
+    shutil.rmtree(checkout / "pki", ignore_errors=True)  # another page's
     for command in RUN[page]:
         printed = ""
         if command.text == DEMO or " audit" in command.text:

@@ -1,4 +1,6 @@
-"""The figures of the README are those of the chaos table."""
+"""The figures of the README are those of the chaos table and of the manifests."""
+
+import yaml
 
 from tests.docs.page import ROOT, Page
 
@@ -29,3 +31,18 @@ def test_memory_is_that_of_the_table() -> None:
     assert f"| processor | {min(processor)} to {max(processor)} |" in README
     (detector,) = [row[-1].split("detector ")[1] for row in FAULTS if "detector " in row[-1]]
     assert f"| detector | {detector.removesuffix(' MB')} |" in README
+
+
+def test_cpu_is_what_the_manifests_reserve() -> None:
+    reserved = {}
+    for file in [*ROOT.glob("k8s/edge/*.yaml"), *ROOT.glob("k8s/cloud/*.yaml")]:
+        for manifest in yaml.safe_load_all(file.read_text()):
+            if manifest and manifest["kind"] == "Deployment":
+                (container,) = manifest["spec"]["template"]["spec"]["containers"]
+                name = manifest["metadata"]["name"]
+                reserved[name] = container["resources"]["requests"]["cpu"]
+    rows = {row[0].text: row[2].text for row in Page(ROOT / "README.md").rows() if len(row) == 3}
+    brokers = f"{reserved['edge-broker']}, {reserved['cloud-broker']}"
+    assert rows["edge broker, cloud broker"] == brokers
+    for part in ("logger", "processor", "detector"):
+        assert rows[part] == reserved[part]
