@@ -132,8 +132,7 @@ def wrong(words: list[str]) -> str:
     if not options or recipe == "test":
         return ""
     first = [word for word in words[2:3] if re.match(r"^[a-z0-9]+$", word)]
-    help_text = told(recipe) + (told(recipe, *first) if first else "")
-    strange = [option for option in options if not re.search(rf"{option}\b", help_text)]
+    strange = [option for option in options if not re.search(rf"{option}\b", told(recipe, *first))]
     return f"{recipe} has no {', '.join(strange)}" if strange else ""
 
 
