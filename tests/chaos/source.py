@@ -29,33 +29,16 @@ from detector.outbox import Outbox
 from detector.settings import Settings
 from detector.shot import Shot
 from tests.chaos.commits import Commits
+from tests.support.captures import png
 
 FRAME = np.zeros((480, 640, 3), np.uint8)
 BOX = (10, 10, 64, 64)
 BEHIND_AT_MOST_S = 1  # what a hang has missed beyond it is not made up for
 
-_HEAD = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\x40\0\0\0\x40\x08\2\0\0\0\0\0\0\0"
-_END = b"\0\0\0\0IEND\xaeB`\x82"
 
-
-def png(size: int) -> bytes:
-    """What the contract takes for a PNG, of about `size` bytes that no other has."""
-    filler = max(size - len(_HEAD) - len(_END), 8)
-    return _HEAD + random.randbytes(filler) + _END
-
-
-def shot(size: int, captured_at: datetime) -> Shot:
-    """A shot of about `size` bytes, of nobody in particular."""
-    return Shot(
-        png=png(size),
-        captured_at=captured_at,
-        box=BOX,
-        frame=(640, 480),
-        score=0.9,
-        quality=0.8,
-        visit="chaos",
-        number=1,
-    )
+def picture(size: int) -> bytes:
+    """A PNG of little more than `size` bytes that no other has."""
+    return png(filler=random.randbytes(size))
 
 
 def _looks(stop: threading.Event) -> Iterator[Look]:
@@ -79,7 +62,7 @@ def _find(_: MatLike) -> list[Face]:
 
 def _encode(_: MatLike) -> bytes:
     least, most = os.environ["SIZES"].split("-")
-    return png(random.randint(int(least), int(most)))
+    return picture(random.randint(int(least), int(most)))
 
 
 class ReportedOutbox(Outbox):

@@ -11,8 +11,9 @@ from bus.message import Message
 from bus.topics import CameraId
 from detector.outbox import Outbox
 from tests.chaos.catalogue import fault
-from tests.chaos.source import shot
+from tests.chaos.source import picture
 from tests.chaos.trial import Load, Trial
+from tests.support.captures import shot
 from tests.support.peer import Peer
 
 HUGE = 10**10  # bytes; an outbox that never fills
@@ -99,7 +100,7 @@ def fill_outbox(trial: Trial, count: int) -> None:
     now = datetime.now(UTC)
     for seconds in range(count, 0, -1):
         at = now - timedelta(seconds=seconds)
-        capture = outbox.add(shot(5_000, captured_at=at))
+        capture = outbox.add(shot(png=picture(5_000), captured_at=at))
         assert capture
         trial.commits.add(capture)
     outbox.close()
