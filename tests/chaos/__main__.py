@@ -1,4 +1,7 @@
-"""Break everything, one thing after the other, under load: ./just chaos. Each row of the table is one fault."""
+"""Break everything, one thing after the other, under load: ./just chaos.
+
+Each row of the table is one fault.
+"""
 
 import argparse
 import multiprocessing
@@ -35,7 +38,7 @@ class Run(NamedTuple):
 
 
 def main() -> None:
-    """Run the rows that are chosen, show them, say the sum as the last line; exit 1 unless all is sound."""
+    """Run the rows that are chosen, show them, say the sum; exit 1 unless all is sound."""
     options = _options()
     for number in (signal.SIGINT, signal.SIGTERM):
         # A shell's background job would ignore the first.
@@ -114,7 +117,7 @@ def _runs(names: list[str], seed: int, repeat: int) -> list[Run]:
 
 
 def _perform(runs: list[Run], *, brief: bool, jobs: int) -> list[Outcome]:
-    """The outcomes of all runs, each said as it is there; of those that were over, after an interruption."""
+    """The outcomes of all runs, or of those that were over when we were interrupted."""
     outcomes: list[Outcome] = []
     alone = [run for run in runs if FAULTS[run.fault].alone]
     together = [run for run in runs if not FAULTS[run.fault].alone]

@@ -1,4 +1,4 @@
-"""What an outbox has committed, told to the world outside as it happens: nothing else is to be trusted."""
+"""What an outbox has committed, told to the world outside as it happens."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Every commit that an outbox has told of, against the bucket: there once, with its bytes, or explained."""
+"""Every commit of an outbox against the bucket: there once, with its bytes, or explained."""
 
 import hashlib
 from collections import defaultdict
@@ -33,7 +33,7 @@ def compare(
     explained: list[Gap],
     s3: Any,
 ) -> None:
-    """Count into `outcome` what became of the commits; `explained` are the seqs that may be absent."""
+    """Count into `outcome` what became of the commits; `explained` ones may be absent."""
     hashes: dict[int, str] = {}
     for seq, sha256 in committed:
         if hashes.setdefault(seq, sha256) != sha256:

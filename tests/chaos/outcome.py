@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 @dataclass
 class Outcome:
-    """Counts of captures, and what it took. `twice` counts those that the store took more than once."""
+    """Counts of captures, and what it took. `twice` are those that the store took again."""
 
     fault: str
     seed: int

@@ -13,7 +13,7 @@ from tests.chaos.trial import Trial
 
 
 def perform(name: str, seed: int, *, brief: bool, place: Path) -> Outcome:
-    """Try one fault in a folder of its own below `place`, which is kept only if something was wrong."""
+    """Try one fault in a folder below `place`, which is kept only if something was wrong."""
     os.umask(0o077)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _interrupted)  # a shell's background job would ignore the first

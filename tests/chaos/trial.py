@@ -1,6 +1,7 @@
-"""One trial: the whole system under a steady load of captures, one fault, and what became of every single capture.
+"""One trial: the whole system under a load, one fault, and what became of every single capture.
 
-Longer than other modules: what a fault may do and ask stands in one class, so that a fault reads as a sentence.
+Longer than other modules: what a fault may do and ask stands in one class, so that a fault reads as
+a sentence.
 """
 
 import random
@@ -51,8 +52,8 @@ class Healed:
 class Trial:
     """A system of its own in `folder`, under a load; a context manager.
 
-    `rng` makes every random choice; `brief` shortens what lasts long. A bucket that is `versioned` shows a second put
-    of the same bytes.
+    `rng` makes every random choice; `brief` shortens what lasts long. A bucket that is `versioned`
+    shows a second put of the same bytes.
     """
 
     def __init__(
@@ -117,7 +118,7 @@ class Trial:
             self.stack.set(part, name, value)
 
     def start(self, *, without: str = "") -> None:
-        """Start everything but the logger and `without`, and let captures come for a little while."""
+        """Start everything but the logger and `without`; let captures come for a little while."""
         for part in PARTS:
             if part not in ("logger", without):
                 self.stack.start(part)
@@ -147,7 +148,7 @@ class Trial:
         time.sleep(self.rng.uniform(least, most))
 
     def until(self, what: Callable[[], T | None], seconds: float, otherwise: str) -> T:
-        """The first true value of `what`; raises TrialError that says `otherwise` after so many seconds."""
+        """The first true value of `what`; raises TrialError, which says `otherwise`."""
         try:
             return until(what, seconds, pause=0.1)
         except TooLateError as error:
@@ -220,7 +221,7 @@ class Trial:
     # --- the end
 
     def finish(self, drain_s: float = 120) -> None:
-        """Let captures come a little longer, end the load, wait until the outbox is empty, compare."""
+        """Let captures come a little longer, end the load, wait for the outbox, compare."""
         self._must_load()
         if self._healed is None:
             self.heal()
@@ -250,7 +251,7 @@ class Trial:
             time.sleep(0.05)
 
     def _detector_ends(self, deadline: float) -> bool:
-        """Whether the detector, whose source has ended, sees every receipt and ends before the deadline."""
+        """Whether the detector, its source ended, sees every receipt before the deadline."""
         while self.stack.ended("detector") != 0:
             self._must_load()
             if time.monotonic() > deadline:

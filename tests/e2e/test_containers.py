@@ -1,6 +1,7 @@
 """The shipped compose files on a real engine, seen from outside: nothing of ours is imported here.
 
-One system serves all tests, in this order; people walk through its picture again and again until the last test.
+One system serves all tests, in this order; people walk through its picture again and again until
+the last test.
 """
 
 import hashlib
@@ -31,7 +32,7 @@ needed(by="the container tests need a Docker engine with Compose in reach")
 
 
 class System(Site):
-    """A project of its own, made from compose.yaml; `loop` says whether people come again and again."""
+    """A project of its own, made from compose.yaml; with `loop` people come again and again."""
 
     def __init__(self) -> None:
         self.project = f"facebridge-test-{secrets.token_hex(4)}"
@@ -74,7 +75,7 @@ class System(Site):
         return store.keys(self.s3(), "faces")
 
     def crash(self, *services: str) -> None:
-        """Kill from outside of the engine, all at once, so that it looks like a crash and not like our wish."""
+        """Kill from outside of the engine, all at once: a crash, not our wish."""
         before = {service: self.state(service) for service in services}
         for state in before.values():
             os.kill(state["Pid"], signal.SIGKILL)

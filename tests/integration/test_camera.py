@@ -1,4 +1,4 @@
-"""A camera that stalls, freezes, changes its size, goes away and comes back; and what the cloud is told of it."""
+"""A camera that stalls, freezes, changes its size, goes and comes back; and what is told of it."""
 
 import json
 import queue
@@ -137,7 +137,7 @@ def test_what_is_masked_is_black(camera: NetworkCamera, watch: Watch) -> None:
 
 
 class Site(Stack):
-    """Edge and cloud broker, a detector on a camera in a mood, and somebody in the cloud who asks."""
+    """Edge and cloud broker, a detector on a camera in a mood, somebody who asks."""
 
     def asker(self) -> Peer:
         """A client in the cloud that listens to what cameras do."""

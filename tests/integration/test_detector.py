@@ -1,4 +1,4 @@
-"""The detector as a process: real faces, its outbox over a kill, and one clear line for everything wrong."""
+"""The detector as a process: real faces, its outbox over a kill, one line for all that is wrong."""
 
 import os
 import signal

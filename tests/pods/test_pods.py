@@ -1,8 +1,8 @@
-"""The Kubernetes manifests really run: both halves, as rendered, on podman, which knows everything in them but Service,
-NetworkPolicy, HorizontalPodAutoscaler and fsGroup.
+"""The Kubernetes manifests really run: both halves, as rendered, on podman.
 
-A container with podman in it stands for the nodes. Networks stand for what Services do: a pod has the names of the
-Services that select it. Nothing of ours is imported here.
+Podman knows everything in them but Service, NetworkPolicy, HorizontalPodAutoscaler and fsGroup. A
+container with podman in it stands for the nodes. Networks stand for what Services do: a pod has the
+names of the Services that select it. Nothing of ours is imported here.
 """
 
 import secrets
@@ -71,7 +71,7 @@ class Node(Site):
         )
 
     def _render(self, folder: Path) -> list[dict[str, Any]]:
-        """Both halves as a newcomer would edit them: own images, the sample for a camera, a store of one's own."""
+        """Both halves as a newcomer would edit them: own images, sample camera, own store."""
         for part in ("k8s", "mosquitto"):
             shutil.copytree(ROOT / part, folder / part)
         edits = {"camera/device-plugin\n": "camera/sample\n", "newTag: dev": f"newTag: {self.name}"}
@@ -153,7 +153,7 @@ class Node(Site):
         self.podman("pod", "start", f"{app}-pod")
 
     def aliases(self, app: str) -> str:
-        """The names of the Services that select a pod, as podman wants them behind a network's name."""
+        """The names of the Services that select a pod, as podman wants them after a network's."""
         names = [
             service["metadata"]["name"]
             for service in self.of_kind("Service")
@@ -162,7 +162,7 @@ class Node(Site):
         return ":" + ",".join(f"alias={name}" for name in names) if names else ""
 
     def kill(self, app: str) -> None:
-        """The pod is gone at once, as with a lost node or an eviction, and made anew as its Deployment would."""
+        """The pod is gone at once, as with a lost node, and made anew as its Deployment would."""
         self.podman("pod", "rm", "--force", "--time", "0", f"{app}-pod")
         self.play(app)
 

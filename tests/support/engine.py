@@ -29,7 +29,7 @@ def run(
     text: str | None = None,
     stdin: IO[bytes] | None = None,
 ) -> str:
-    """What a command in this checkout prints, given `text` to read; what it says of its failure is shown."""
+    """What a command in this checkout prints, given `text` to read; a failure's word is shown."""
     ran = subprocess.run(
         command,
         cwd=ROOT,

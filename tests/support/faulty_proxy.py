@@ -14,8 +14,8 @@ PATIENCE_S = 10.0  # for what the proxy's own thread is asked to do
 class FaultyProxy:
     """A TCP proxy on a free port of the loopback, `port`, to `target` there; a context manager.
 
-    `delay_s` holds each way, `bytes_per_s` each way (0: unlimited). While `hole` is set nothing passes and nobody is
-    told. All may be changed at any time.
+    `delay_s` holds each way, `bytes_per_s` each way (0: unlimited). While `hole` is set nothing
+    passes and nobody is told. All may be changed at any time.
     """
 
     def __init__(self, target: int) -> None:
@@ -44,12 +44,12 @@ class FaultyProxy:
         self._loop.close()
 
     def cut(self) -> None:
-        """Reset every connection, also in the middle of a packet, and every new one, until `heal`."""
+        """Reset every connection, also within a packet, and every new one, until `heal`."""
         self._up = False
         self._run(self._reset())
 
     def tear(self, count: int) -> threading.Event:
-        """Cut after `count` more bytes, in the middle of whatever they are part of; the event says when it is done."""
+        """Cut after `count` more bytes, whatever they are part of; the event says when."""
         self._torn.clear()
         self._bytes_until_cut = count
         return self._torn
@@ -99,7 +99,7 @@ class FaultyProxy:
             far_writer.close()
 
     async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Pass bytes on in one direction; what is in the pipe for `delay_s` does not hold up what comes after it."""
+        """Pass bytes on in one direction; what is delayed does not hold up what comes after it."""
         pipe: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue(PIPE)
         delivery = asyncio.create_task(self._deliver(pipe, writer))
         try:

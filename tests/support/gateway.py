@@ -1,4 +1,4 @@
-"""What stands between the processor and the store: passes requests on, or spoils them in a named way."""
+"""What stands between processor and store: passes requests on, or spoils them in a named way."""
 
 import threading
 import time
@@ -27,12 +27,13 @@ _REFUSALS = {
 
 
 class Gateway:
-    """An HTTP proxy on a free port of the loopback, `port`, to a store at `target` there; a context manager.
+    """An HTTP proxy on a free port of the loopback, `port`, to a store at `target`.
 
-    `mode` names what happens to puts and gets of objects: "403", "404", "500", "503" the store says so; "timeout" no
-    answer for a minute; "late" no answer, and the store gets the request when the client has given up; "reset" the
-    store has the object, but the connection ends before the answer; "hollow" 200 with a broken body, and nothing
-    stored; "slow" 1 KB/s. `spoilt` counts what met a mode, `taken` by path the puts that the store took.
+    `mode` names what happens to puts and gets of objects: "403", "404", "500", "503" the store says
+    so; "timeout" no answer for a minute; "late" no answer, and the store gets the request when the
+    client has given up; "reset" the store has the object, but the connection ends before the
+    answer; "hollow" 200 with a broken body, and nothing stored; "slow" 1 KB/s. `spoilt` counts what
+    met a mode, `taken` by path the puts that the store took.
     """
 
     def __init__(self, target: int) -> None:

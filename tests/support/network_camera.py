@@ -18,8 +18,8 @@ WIDE = (320, 120)
 class NetworkCamera:
     """Noise at FPS frames a second on a free port, at `url`; a context manager.
 
-    `mood` may be changed at any time: "frozen" shows one picture for ever, "stalled" sends nothing, "gone" ends its
-    connections and refuses others, "wide" has pictures of another size.
+    `mood` may be changed at any time: "frozen" shows one picture for ever, "stalled" sends nothing,
+    "gone" ends its connections and refuses others, "wide" has pictures of another size.
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""A whole system that runs in containers, known by what its audit says; nothing of ours is imported here."""
+"""A whole system in containers, known by what its audit says; nothing of ours is imported here."""
 
 import re
 from abc import ABC, abstractmethod
@@ -45,7 +45,7 @@ class Site(ABC):
         return Audited.of(self.audit_output())
 
     def flows(self) -> None:
-        """Wait until faces arrive that were captured after now, then see that none is lost or twice."""
+        """Wait until faces arrive that are captured from now on; none is lost or twice."""
         captured = self.audit().captured
 
         def arrived() -> Audited | None:

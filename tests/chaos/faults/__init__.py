@@ -1,4 +1,4 @@
-"""Every fault, each real: how it is made and how it is healed. The order of these imports is that of the table."""
+"""Every fault, each real: how it is made and healed. The imports have the order of the table."""
 
 from tests.chaos.catalogue import FAULTS as FAULTS
 

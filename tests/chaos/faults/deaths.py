@@ -30,8 +30,9 @@ def kill_together(how_many: int, trial: Trial) -> None:
     trial.heal()
 
 
-# SeaweedFS that is killed in the middle of a put into a bucket with versions may forget that the version is there, and
-# take a second one. Its plain buckets have no such moment, so wherever it is killed the bucket is plain.
+# SeaweedFS that is killed in the middle of a put into a bucket with versions may forget that the
+# version is there, and take a second one. Its plain buckets have no such moment, so wherever it is
+# killed the bucket is plain.
 for _part in LOADED:
     fault(f"kill {_part}", versioned=_part != "store")(partial(kill_again_and_again, _part))
 for _part in LOADED:
