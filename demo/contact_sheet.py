@@ -13,7 +13,7 @@ body { font: 14px system-ui; margin: 2em; background: #fafafa }
 main { display: flex; flex-wrap: wrap; gap: 1em }
 figure { margin: 0; padding: .6em; background: #fff; border: 1px solid #ddd; width: 170px }
 img { width: 100%; height: 200px; object-fit: contain; background: #eee }
-figcaption { font-size: 11px; color: #444; word-break: break-all }
+figcaption { font-size: 11px; color: #444; overflow-wrap: anywhere }
 b { font-size: 13px }
 """
 _FIGURE = """
