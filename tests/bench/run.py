@@ -1,0 +1,157 @@
+"""What the detector makes of a clip."""
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from cv2.typing import MatLike
+
+from detector.camera import Frame
+from detector.faces import Faces, crop, model_path, png
+from detector.settings import Settings
+from detector.visits import Shot, Visits, quality
+from tests.bench.pictures import pictures
+from tests.bench.truth import Truth
+
+_EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True)
+class Published:
+    """What became a capture: the number of its frame, and whose face it is (None: nobody's).
+
+    `visit`, `shot`, `quality` and `is_final` are as the detector says; the original says none.
+    """
+
+    number: int
+    whose: int | None
+    visit: str = ""
+    shot: int = 0
+    quality: float = 0.0
+    is_final: bool = False
+    picture: MatLike | None = None
+
+
+@dataclass(frozen=True)
+class Times:
+    """Milliseconds of one thread: detect and follow a frame, crop a face, encode a shot.
+
+    Cropping is a part of following.
+    """
+
+    detect: list[float] = field(default_factory=list)
+    follow: list[float] = field(default_factory=list)
+    crop: list[float] = field(default_factory=list)
+    encode: list[float] = field(default_factory=list)
+
+    @property
+    def spent_ms(self) -> float:
+        """All of it."""
+        return sum(self.detect) + sum(self.follow) + sum(self.encode)
+
+
+@dataclass
+class Run:
+    """What was made of a clip that lasts for `seconds`.
+
+    `faces` is how many were found in each frame that was looked at, `hits` each visit and frame
+    in which its face was, `best` the quality of each visit's best sight.
+    """
+
+    scene: str
+    seed: int
+    path: Path
+    truth: Truth
+    seconds: float = 0
+    ms: Times = field(default_factory=Times)
+    faces: dict[int, int] = field(default_factory=dict)
+    hits: set[tuple[int, int]] = field(default_factory=set)
+    best: dict[int, float] = field(default_factory=dict)
+    published: list[Published] = field(default_factory=list)
+
+    def note(self, number: int, box: Sequence[float]) -> int | None:
+        """Whose face a box is; it counts as found."""
+        whose = self.truth.whose(number, box)
+        if whose is not None:
+            self.hits.add((whose, number))
+        return whose
+
+
+def watch(run: Run, settings: Settings) -> None:
+    """Run the detector over a run's pictures, by the clip's clock, as fast as it goes."""
+    watcher = _Watcher(run, settings)
+    due = 0.0
+    for number, picture in enumerate(pictures(run.path)):
+        t = number / run.truth.fps
+        run.seconds = t + 1 / run.truth.fps
+        if t < due:
+            continue
+        due += 1 / settings.detect_fps
+        watcher.look(number, t=t, picture=picture)
+    watcher.end()
+
+
+class _Watcher:
+    """The detector's eye and its following, timed, in a run."""
+
+    def __init__(self, run: Run, settings: Settings) -> None:
+        self._run = run
+        self._margin = settings.margin
+        self._finder = Faces(
+            model_path(settings.model),
+            width=settings.detect_width,
+            score=settings.score,
+            min_face=settings.min_face,
+        )
+        self._visits = Visits(settings)
+        self._numbers: dict[datetime, int] = {}
+
+    def look(self, number: int, *, t: float, picture: MatLike) -> None:
+        """Take in a frame."""
+        frame = Frame(picture, at=_EPOCH + timedelta(seconds=t), t=t)
+        self._numbers[frame.at] = number
+        with _timed(self._run.ms.detect):
+            faces = self._finder.find(picture)
+        with _timed(self._run.ms.follow):
+            shots = list(self._visits.see(frame, faces))
+        self._publish(shots)
+        self._run.faces[number] = len(faces)
+        for face in faces:
+            with _timed(self._run.ms.crop):
+                crop(picture, face.box, self._margin).copy()
+            whose = self._run.note(number, face.box)
+            if whose is not None:
+                best = self._run.best.get(whose, 0)
+                self._run.best[whose] = max(quality(picture, face), best)
+
+    def end(self) -> None:
+        """The clip is over."""
+        self._publish(list(self._visits.end()))
+
+    def _publish(self, shots: list[Shot]) -> None:
+        for shot in shots:
+            with _timed(self._run.ms.encode):
+                png(shot.picture)
+            facts = shot.facts
+            number = self._numbers[facts["captured_at"]]
+            published = Published(
+                number,
+                whose=self._run.truth.whose(number, facts["box"]),
+                visit=facts["visit"],
+                shot=facts["shot"],
+                quality=facts["quality"],
+                is_final="final" in facts,
+                picture=shot.picture,
+            )
+            self._run.published.append(published)
+
+
+@contextmanager
+def _timed(ms: list[float]) -> Iterator[None]:
+    """Add the milliseconds that this thread computes."""
+    begun = time.thread_time()
+    yield
+    ms.append(1000 * (time.thread_time() - begun))
