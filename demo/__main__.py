@@ -33,7 +33,11 @@ def main() -> None:
     parser.add_argument(
         "--source", help="a camera, URL, video file or folder of pictures of your own"
     )
-    parser.add_argument("--keep", action="store_true", help="leave everything running until Ctrl-C")
+    parser.add_argument(
+        "--keep",
+        action="store_true",
+        help="leave everything running until Ctrl-C",
+    )
     options = parser.parse_args()
     os.umask(0o077)  # faces and keys are nobody else's
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
@@ -119,7 +123,8 @@ def _tell(found: Findings, visits: Counter[str], source: Source) -> None:
 def _keep(stack: Stack) -> None:
     keys = " ".join(f"{name}={value}" for name, value in stack.keys.items())
     console.print(
-        f"everything runs on until Ctrl-C; the store: {stack.s3_url} with {keys}", soft_wrap=True
+        f"everything runs on until Ctrl-C; the store: {stack.s3_url} with {keys}",
+        soft_wrap=True,
     )
     try:
         signal.pause()

@@ -62,7 +62,8 @@ def write(file: Path, s3: Any, bucket: str) -> Counter[str]:
 
 def _keys(s3: Any, bucket: str) -> list[str]:
     keys = []
-    for page in s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix="faces/"):
+    lister = s3.get_paginator("list_objects_v2")
+    for page in lister.paginate(Bucket=bucket, Prefix="faces/"):
         keys += [item["Key"] for item in page.get("Contents", ())]
     return sorted(keys)
 

@@ -16,7 +16,7 @@ FOLDER = ROOT / ".run" / "demo"
 OUTBOX = FOLDER / "detector" / "outbox.db"
 CONTACT_SHEET = FOLDER / "sheet.html"
 STORE_URL = FOLDER / "store.url"  # there while the demo's store runs
-_UNFINISHED = FOLDER / "unfinished"  # there until all is delivered: of which source it was
+_UNFINISHED = FOLDER / "unfinished"  # there until all is delivered; says of which source
 
 
 @contextmanager
@@ -48,7 +48,10 @@ def prepare(place: str, console: Console) -> None:
     """
     mark = sha256(place.encode()).hexdigest()  # a URL may hold a password
     if _UNFINISHED.exists() and _UNFINISHED.read_text() == mark:
-        console.print("going on where the last demo on this source was stopped", style="dim")
+        console.print(
+            "going on where the last demo on this source was stopped",
+            style="dim",
+        )
     elif _UNFINISHED.exists() and OUTBOX.exists():
         _put_aside(console)
     else:

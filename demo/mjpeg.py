@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Self
 
 _BOUNDARY = "frame"
+_TYPE = f"multipart/x-mixed-replace; boundary={_BOUNDARY}"
 
 
 class MjpegServer(ThreadingHTTPServer):
@@ -73,7 +74,7 @@ class _Look(BaseHTTPRequestHandler):
             self.send_error(HTTPStatus.SERVICE_UNAVAILABLE)
             return
         self.send_response(HTTPStatus.OK)
-        self.send_header("Content-Type", f"multipart/x-mixed-replace; boundary={_BOUNDARY}")
+        self.send_header("Content-Type", _TYPE)
         self.end_headers()
         self.server.play(self.wfile)
 
@@ -82,5 +83,11 @@ class _Look(BaseHTTPRequestHandler):
 
 
 def _part(picture: bytes) -> bytes:
-    head = f"--{_BOUNDARY}\r\nContent-Type: image/jpeg\r\nContent-Length: {len(picture)}\r\n\r\n"
-    return head.encode() + picture + b"\r\n"
+    lines = (
+        f"--{_BOUNDARY}",
+        "Content-Type: image/jpeg",
+        f"Content-Length: {len(picture)}",
+        "",
+        "",
+    )
+    return "\r\n".join(lines).encode() + picture + b"\r\n"

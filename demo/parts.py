@@ -12,7 +12,8 @@ from pathlib import Path
 from demo.ports import HOST, answers, listens
 from demo.processes import ROOT, Part, StackError
 
-STORE_SERVERS = ("master", "volume", "filer", "s3", "webdav", "admin")  # in the one process
+# The servers in the store's one process.
+STORE_SERVERS = ("master", "volume", "filer", "s3", "webdav", "admin")
 _WITHOUT_GRPC = "webdav"
 
 
@@ -28,11 +29,18 @@ def mosquitto() -> str:
     return found.stdout.strip()
 
 
-def broker(home: Path, side: str, *, moved: Mapping[str, str], certs: Path, port: int) -> Part:
+def broker(
+    home: Path,
+    side: str,
+    *,
+    moved: Mapping[str, str],
+    certs: Path,
+    port: int,
+) -> Part:
     """The broker of a side (edge or cloud), ready when it listens on `port`.
 
-    It has the shipped configuration, with `moved` giving this machine's line for each line of it that names a
-    well-known port. Raises StackError if the configuration has no such line.
+    It has the shipped configuration, with `moved` giving this machine's line for each line of it
+    that names a well-known port. Raises StackError if the configuration has no such line.
     """
     conf = (ROOT / "mosquitto" / f"{side}.conf").read_text()
     for line, line_here in moved.items():
@@ -40,7 +48,7 @@ def broker(home: Path, side: str, *, moved: Mapping[str, str], certs: Path, port
             raise StackError(f"{side}-broker: {side}.conf has no single line '{line}'")
         conf = conf.replace(line + "\n", line_here + "\n")
     if os.geteuid() == 0:
-        # Started by root, mosquitto would become a user who may not read the run's own files.
+        # Else mosquitto would become a user who may not read the run's own files.
         conf = "user root\n" + conf
     folder = home / "mosquitto"
     folder.mkdir(exist_ok=True)
@@ -53,7 +61,13 @@ def broker(home: Path, side: str, *, moved: Mapping[str, str], certs: Path, port
     return Part(command, is_ready=lambda: listens(port))
 
 
-def client(module: str, *, env: Mapping[str, str], metrics_port: int, ready_path: str) -> Part:
+def client(
+    module: str,
+    *,
+    env: Mapping[str, str],
+    metrics_port: int,
+    ready_path: str,
+) -> Part:
     """A client of a broker, ready when its metrics server answers at a path."""
     url = f"http://{HOST}:{metrics_port}{ready_path}"
     return Part(
@@ -68,7 +82,13 @@ def store_ports() -> list[str]:
     return [*STORE_SERVERS, *(_grpc(server) for server in STORE_SERVERS)]
 
 
-def store(home: Path, *, ports: Mapping[str, int], access_key: str, secret_key: str) -> Part:
+def store(
+    home: Path,
+    *,
+    ports: Mapping[str, int],
+    access_key: str,
+    secret_key: str,
+) -> Part:
     """The S3 server, with one user who may do everything."""
     credentials = [{"accessKey": access_key, "secretKey": secret_key}]
     user = {"name": access_key, "credentials": credentials, "actions": ["Admin"]}
@@ -88,8 +108,9 @@ def store(home: Path, *, ports: Mapping[str, int], access_key: str, secret_key: 
 
 def remove_store_sockets(ports: Mapping[str, int]) -> None:
     """Remove what a store that has ended leaves in the machine's /tmp, whatever TMPDIR says."""
+    place = Path("/tmp")  # noqa: S108 - the store's own choice
     for port in ports.values():
-        for left in Path("/tmp").glob(f"seaweedfs-*-{port}.sock"):  # noqa: S108 - the store's own place
+        for left in place.glob(f"seaweedfs-*-{port}.sock"):
             left.unlink(missing_ok=True)
 
 

@@ -1,7 +1,7 @@
 """People for the sample clip, cut out of public-domain pictures that packages carry.
 
-The portraits are of Eileen Collins (NASA, in scikit-image) and Grace Hopper (US Navy, in matplotlib). The packages are
-not imported.
+The portraits are of Eileen Collins (NASA, in scikit-image) and Grace Hopper (US Navy, in
+matplotlib). The packages are not imported.
 """
 
 import importlib.util
@@ -27,7 +27,10 @@ class _Carried(NamedTuple):
     file: str
 
 
-_PORTRAITS = (_Carried("skimage", "astronaut.png"), _Carried("matplotlib", "grace_hopper.jpg"))
+_PORTRAITS = (
+    _Carried("skimage", "astronaut.png"),
+    _Carried("matplotlib", "grace_hopper.jpg"),
+)
 
 
 @dataclass(frozen=True)
@@ -60,7 +63,7 @@ def portrait(number: int) -> tuple[MatLike, Box]:
 
 @cache
 def person(number: int) -> Person:
-    """A person of a portrait, or (from the number of portraits on) the same mirrored in other clothes."""
+    """A person: 0 and 1 are of the portraits, 2 and 3 the same mirrored in other clothes."""
     if number >= len(_PORTRAITS):
         return _disguised(person(number - len(_PORTRAITS)))
     picture, box = portrait(number)
@@ -78,7 +81,10 @@ def _disguised(person: Person) -> Person:
 
 
 def _cut_out(picture: MatLike, box: Box) -> MatLike:
-    """Where the person is (h x w, 0 to 1), by GrabCut: Rother et al. 2004, doi:10.1145/1015706.1015720."""
+    """Where the person is (h x w, 0 to 1).
+
+    By GrabCut (Rother et al. 2004, doi:10.1145/1015706.1015720).
+    """
     mask = _guess(picture, box)
     outside = np.zeros((1, 65))
     inside = np.zeros((1, 65))

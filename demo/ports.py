@@ -16,10 +16,11 @@ _ANSWER_S = 2.0
 
 
 def free_ports(count: int) -> tuple[int, list[int]]:
-    """Ports of the loopback that nobody listens on, all different, and a descriptor that keeps them ours until closed.
+    """Ports of the loopback that nobody listens on, and a descriptor that keeps them ours.
 
-    They lie below those that the system hands out to clients, in a block of a hundred whose first stands for all.
-    Raises StackError.
+    They are all different, and ours until the descriptor is closed. They lie below those that the
+    system hands out to clients, in a block of a hundred whose first stands for all. Raises
+    StackError.
     """
     blocks = range(_LOWEST, _HIGHEST, _BLOCK)
     for block in random.sample(blocks, len(blocks)):
@@ -28,7 +29,8 @@ def free_ports(count: int) -> tuple[int, list[int]]:
                 claim.bind((HOST, block))
             except OSError:
                 continue
-            free = [port for port in range(block + 1, block + _BLOCK) if not listens(port)]
+            others = range(block + 1, block + _BLOCK)
+            free = [port for port in others if not listens(port)]
             if len(free) >= count:
                 return claim.detach(), free[:count]
     raise StackError(f"no {count} ports are free on this machine: end what listens there")

@@ -1,4 +1,4 @@
-"""Named processes of this machine: started, stopped, killed and hung by their names."""
+"""The parts of a system as processes: started, stopped, killed and hung by their names."""
 
 import ctypes
 import os
@@ -24,7 +24,7 @@ class StackError(Exception):
 
 @dataclass(frozen=True)
 class Part:
-    """How a process is started (in its own folder), what it needs in its environment, and whether it is ready."""
+    """A process: its command, whether it is ready, and what its environment is to hold."""
 
     command: list[str]
     is_ready: Callable[[], bool]
@@ -32,7 +32,7 @@ class Part:
 
 
 class Processes(ABC):
-    """Processes with a folder each below `folder`, in which their `log` is."""
+    """Parts that each run in a folder of their own below `folder`; what they say is its `log`."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder.resolve()
@@ -41,10 +41,10 @@ class Processes(ABC):
 
     @abstractmethod
     def part(self, name: str) -> Part:
-        """What the process of this name is, if it were started now; its folder is there. Raises StackError."""
+        """How the part of this name is started now, in its folder; raises StackError."""
 
     def home(self, name: str) -> Path:
-        """The folder of a process."""
+        """The folder of a part."""
         return self.folder / name
 
     def start(self, *names: str) -> None:

@@ -1,4 +1,4 @@
-"""A room that people walk through: what a camera sees of a scene at any time, and where each face is."""
+"""A room that people walk through: what a camera sees of it, and where each face is."""
 
 from dataclasses import dataclass
 
@@ -32,7 +32,7 @@ class Sight:
 
 @dataclass(frozen=True)
 class View:
-    """What is to be seen at a time (BGR, h x w x 3, uint8), and the sight of each visit by its number."""
+    """What is to be seen (BGR, h x w x 3, uint8), and the sight of each visit by its number."""
 
     picture: MatLike
     sights: dict[int, Sight]
@@ -53,9 +53,9 @@ class Room:
         canvas = _Canvas(picture, owner=np.full(picture.shape[:2], _NOBODY, np.int8))
         boxes = {}
         for number in self._present(at):
-            pose = _Pose.at(at, self._scene.visits[number], number=number, size=canvas.size)
-            light = self._scene.visits[number].light * self._scene.light
-            canvas.paint(pose, number=number, light=light)
+            visit = self._scene.visits[number]
+            pose = _Pose.at(at, visit, number=number, size=canvas.size)
+            canvas.paint(pose, number=number, light=visit.light * self._scene.light)
             boxes[number] = pose.face
         sights = {}
         for number, box in boxes.items():
@@ -88,7 +88,11 @@ class Room:
 
 @dataclass(frozen=True)
 class _Pose:
-    """How a person stands: the affine map (2 x 3) from portrait to picture, the box of the face, the smear in pixels."""
+    """How a person stands.
+
+    `way` is the affine map (2 x 3) from portrait to picture, `face` the box of the face in the
+    picture, `smear` the length of the motion's blur in pixels.
+    """
 
     person: Person
     way: MatLike
@@ -96,8 +100,18 @@ class _Pose:
     smear: int
 
     @classmethod
-    def at(cls, at: float, visit: Visit, *, number: int, size: tuple[int, int]) -> "_Pose":
-        """The pose in a visit at a time, in a picture of a size; the number sets people's steps apart."""
+    def at(
+        cls,
+        at: float,
+        visit: Visit,
+        *,
+        number: int,
+        size: tuple[int, int],
+    ) -> "_Pose":
+        """The pose in a visit at a time, in a picture of a size in pixels.
+
+        The visit's number sets people's steps apart.
+        """
         width, height = size
         one = person(visit.person)
         x, y, w, h = one.box
@@ -117,13 +131,15 @@ class _Pose:
     def corners(self) -> MatLike:
         """Where the corners of the portrait are: 2 x 4 pixels."""
         tall, wide = self.person.alpha.shape
-        corners: MatLike = self.way @ [(0, wide, 0, wide), (0, 0, tall, tall), (1, 1, 1, 1)]
+        xs = (0, wide, 0, wide)
+        ys = (0, 0, tall, tall)
+        corners: MatLike = self.way @ [xs, ys, (1, 1, 1, 1)]
         return corners
 
 
 @dataclass(frozen=True)
 class _Canvas:
-    """A picture that is being painted (BGR, h x w x 3, uint8), and the visit that each pixel shows (h x w)."""
+    """A picture being painted (BGR, h x w x 3, uint8), and the visit that each pixel shows."""
 
     picture: MatLike
     owner: MatLike

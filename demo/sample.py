@@ -1,4 +1,7 @@
-"""The sample camera's clips: people who come and go, and beside each clip as JSON what is true of it: ./just sample."""
+"""The sample camera's clips, of people who come and go: ./just sample.
+
+Beside each clip stands as JSON what is true of it.
+"""
 
 import argparse
 import json
@@ -37,8 +40,9 @@ _SHIFT_PX = 128  # by which the grain is shifted from frame to frame, at most
 class Clip:
     """A video (MJPG in AVI) and its truth.
 
-    The truth holds fps, size, seed, `decoys` (boxes) and `visits`: for each its person and its frames, each as number
-    (from 0), x, y, w, h of the face in pixels (also beyond the frame) and the share of it that can be seen.
+    The truth holds fps, size, seed, `decoys` (boxes) and `visits`: for each its person and its
+    frames, each as number (from 0), x, y, w, h of the face in pixels (also beyond the frame) and
+    the share of it that can be seen.
     """
 
     video: Path
@@ -46,14 +50,20 @@ class Clip:
 
 
 def clip(folder: Path, seed: int = _SEED, scene: Scene = SCENE) -> Clip:
-    """Where the clip of a scene and seed is, or will be; the text of what draws it is part of the name."""
+    """Where the clip of a scene and seed is, or will be.
+
+    The text of what draws it is part of the name: new code makes a new clip.
+    """
     identity = _drawn_by() + json.dumps([seed, asdict(scene)]).encode()
     name = f"clip-{seed}-{sha256(identity).hexdigest()[:8]}"
     return Clip(video=folder / f"{name}.avi", truth=folder / f"{name}.json")
 
 
 def make(folder: Path, seed: int = _SEED, scene: Scene = SCENE) -> Clip:
-    """Make the clip if it is not there yet: the same seed and scene give the same pictures. Raises OSError."""
+    """Make the clip if it is not there yet; raises OSError.
+
+    The same seed and scene give the same pictures.
+    """
     made = clip(folder, seed, scene)
     if made.video.exists() and made.truth.exists():
         return made
@@ -122,11 +132,21 @@ def _pixels(values: MatLike) -> MatLike:
 
 def main() -> None:
     """Make the clip and say where it is."""
-    parser = argparse.ArgumentParser("./just sample", description="Make the sample camera's clip.")
+    parser = argparse.ArgumentParser(
+        "./just sample",
+        description="Make the sample camera's clip.",
+    )
     parser.add_argument("--seed", type=int, default=_SEED, help="(%(default)s)")
-    parser.add_argument("--out", type=Path, default=Path(".run/sample"), help="(%(default)s)")
     parser.add_argument(
-        "--scene", choices=SCENES, help="another scene than the demo's, varied by the seed"
+        "--out",
+        type=Path,
+        default=Path(".run/sample"),
+        help="(%(default)s)",
+    )
+    parser.add_argument(
+        "--scene",
+        choices=SCENES,
+        help="another scene than the demo's, varied by the seed",
     )
     parser.add_argument("--list", action="store_true", help="name the scenes and end")
     chosen = parser.parse_args()

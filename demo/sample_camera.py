@@ -34,9 +34,8 @@ class Film:
             self._frames.append(_jpeg(picture))
         self._began: float | None = None
 
-    def frame(self) -> bytes:
-        """What is to be seen now."""
-        now = time.monotonic()
+    def frame(self, now: float) -> bytes:
+        """What is to be seen at a time in seconds."""
         if self._began is None:
             self._began = now
         number = int((now - self._began) * self.fps)
@@ -70,7 +69,11 @@ def main() -> None:
     loop = os.environ.get("LOOP", "0") == "1"
     clip = sample.make(folder)
     film = Film(clip.video, loop=loop)
-    with MjpegServer(film.frame, fps=film.fps, host=host, port=port):
+
+    def picture() -> bytes:
+        return film.frame(time.monotonic())
+
+    with MjpegServer(picture, fps=film.fps, host=host, port=port):
         log.info("ready", extra={"fps": film.fps, "clip": clip.video.name})
         stop.wait()
 

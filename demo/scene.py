@@ -1,6 +1,7 @@
 """Scenes: who walks through a clip, when, where and in which light.
 
-SCENE is what the demo shows; SCENES are harder ones, to try the detector on, and `varied` makes many of each.
+SCENE is what the demo shows; SCENES are harder ones, to try the detector on, and `varied` makes
+many of each.
 """
 
 from dataclasses import dataclass, replace
@@ -14,9 +15,10 @@ PEOPLE = 4  # 0 and 1 are the portraits, 2 and 3 the same mirrored in other clot
 class Visit:
     """One person crossing the picture, from `start` for `seconds`.
 
-    `person` is a number below PEOPLE. `path` is where the middle of the face is, as a share of the frame's width
-    (below 0 or above 1: outside), and `face` how wide it is, as a share too: each two or more points, the same time
-    apart. `light` is 0 to 1, `blur` the length of the motion's smear in pixels of a frame 640 wide.
+    `person` is a number below PEOPLE. `path` is where the middle of the face is, as a share of the
+    frame's width (below 0 or above 1: outside), and `face` how wide it is, as a share too: each
+    two or more points, the same time apart. `light` is 0 to 1, `blur` the length of the motion's
+    smear in pixels of a frame 640 wide.
     """
 
     start: float
@@ -46,7 +48,10 @@ class Visit:
 
 @dataclass(frozen=True)
 class Decoy:
-    """A picture on the wall: a file that scikit-image carries; x, y and width are shares of the frame's width."""
+    """A picture on the wall, a file that scikit-image carries.
+
+    `x`, `y` and `width` are shares of the frame's width.
+    """
 
     file: str
     x: float
@@ -56,10 +61,10 @@ class Decoy:
 
 @dataclass(frozen=True)
 class Scene:
-    """A clip: its size in pixels, its frames per second, its length in seconds, who comes, the pictures on the wall.
+    """A clip: who comes, its size in pixels, its length in seconds, the pictures on the wall.
 
-    `wall` is how bright the wall is (1: as in its picture), `light` how bright everything, `grain` the noise of the
-    sensor (standard deviation, of 255).
+    `wall` is how bright the wall is (1: as in its picture), `light` how bright everything, `grain`
+    the noise of the sensor (standard deviation, of 255).
     """
 
     visits: tuple[Visit, ...]
@@ -180,7 +185,10 @@ SCENES = {
 
 
 def varied(scene: Scene, seed: int) -> Scene:
-    """The scene as another day would have it: people, side, times, paths, sizes and light differ by the seed."""
+    """The scene as another day would have it.
+
+    People, side, times, paths, sizes and light differ by the seed.
+    """
     random = np.random.default_rng(seed)
     is_mirrored = random.choice((-1, 1)) < 0
     others = int(random.integers(PEOPLE))
@@ -194,8 +202,14 @@ def varied(scene: Scene, seed: int) -> Scene:
     return replace(scene, visits=tuple(visits), decoys=decoys, light=light)
 
 
-def _varied(visit: Visit, random: np.random.Generator, *, is_mirrored: bool, others: int) -> Visit:
-    """A visit of another person nearly so; the order of what is drawn is what a seed means."""
+def _varied(
+    visit: Visit,
+    random: np.random.Generator,
+    *,
+    is_mirrored: bool,
+    others: int,
+) -> Visit:
+    """Another person's visit, nearly the same; the order of the draws is what a seed means."""
     aside = random.uniform(-0.02, 0.02)
     near = random.uniform(0.9, 1.1)
     lit = random.uniform(0.9, 1.1)

@@ -39,17 +39,21 @@ _METRICS_TIMEOUT_S = 5.0
 
 
 class Stack(Processes):
-    """All parts of one edge and its cloud, with their files below `folder`; a context manager that ends what it began.
+    """All parts of one edge and its cloud; a context manager that ends what it began.
 
-    What a part kept in its folder is there again when a stack is made on the same folder. `env` holds settings for
-    single parts: {"detector": {"SOURCE": ...}}.
-    `ports` are by name: edge, cloud, cloud-processors, each client's as in processor-metrics, and the store's.
-    `bridge_port` is where the bridge finds the cloud: a test may put a proxy in between. `programs` is the module that
-    each client runs.
+    What a part kept in its folder is there again when a stack is made on the same folder. `env`
+    holds settings for single parts: {"detector": {"SOURCE": ...}}.
+
+    `ports` are by name: edge, cloud, cloud-processors, each client's as in processor-metrics, and
+    the store's. `bridge_port` is where the bridge finds the cloud: a test may put a proxy in
+    between. `programs` is the module that each client runs.
     """
 
     def __init__(
-        self, folder: Path, edge: str = "edge-1", env: dict[str, dict[str, str]] | None = None
+        self,
+        folder: Path,
+        edge: str = "edge-1",
+        env: dict[str, dict[str, str]] | None = None,
     ) -> None:
         super().__init__(folder)
         self.edge = edge
@@ -114,7 +118,10 @@ class Stack(Processes):
             "s3",
             endpoint_url=self.s3_url,
             region_name="us-east-1",
-            config=Config(s3={"addressing_style": "path"}, retries={"total_max_attempts": 2}),
+            config=Config(
+                s3={"addressing_style": "path"},
+                retries={"total_max_attempts": 2},
+            ),
         )
 
     def bundle(self, name: str) -> Path:
@@ -202,7 +209,13 @@ class Stack(Processes):
     def _at_the_edge(self) -> dict[str, str]:
         return {"BROKER_HOST": HOST, "BROKER_PORT": str(self.ports["edge"])}
 
-    def _client(self, name: str, env: dict[str, str], *, ready_path: str = "/readyz") -> Part:
+    def _client(
+        self,
+        name: str,
+        env: dict[str, str],
+        *,
+        ready_path: str = "/readyz",
+    ) -> Part:
         return parts.client(
             self.programs[name],
             env=env,

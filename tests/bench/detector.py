@@ -120,7 +120,8 @@ def _options(words: Sequence[str] | None) -> argparse.Namespace:
         parser.error("--source and --truth go together")
     if not Path(original.PYTHON).exists():
         parser.error(
-            "Haar's cascade takes an OpenCV 4 beside this one: ./just test makes .venv, which has it"
+            "Haar's cascade takes an OpenCV 4 beside this one: "
+            "./just test makes .venv, which has it"
         )
     return options
 
@@ -128,7 +129,8 @@ def _options(words: Sequence[str] | None) -> argparse.Namespace:
 def _subjects(options: argparse.Namespace) -> Iterator[Subject]:
     """What was asked for; the sample's clips are made when their turn comes."""
     if options.source:
-        yield Subject(options.source.name, 0, pictures=options.source, truth=options.truth)
+        name = options.source.name
+        yield Subject(name, 0, pictures=options.source, truth=options.truth)
         return
     for seed in options.seeds:
         for name in options.scene or SCENES:
@@ -199,7 +201,8 @@ def _show(sections: Sequence[Section]) -> None:
 
 def _report(sections: Sequence[Section], file: Path) -> None:
     """The tables as Markdown."""
-    text = [f"OpenCV {cv2.__version__}, Python {platform.python_version()}, {platform.machine()}\n"]
+    made_by = f"OpenCV {cv2.__version__}, Python {platform.python_version()}"
+    text = [f"{made_by}, {platform.machine()}\n"]
     for section in sections:
         text.append(f"## {section.title}\n")
         rule = ("---",) * len(section.head)
@@ -211,11 +214,12 @@ def _report(sections: Sequence[Section], file: Path) -> None:
 
 def _verdict(judged: Sequence[Target]) -> int:
     """Say whether all is met; the exit code."""
-    missed = [f"{target.name}: {target.measured}" for target in judged if not target.is_met]
+    missed = [target for target in judged if not target.is_met]
     if not missed:
         print("all targets met")
         return 0
-    print("missed: " + "; ".join(missed))
+    named = "; ".join(f"{target.name}: {target.measured}" for target in missed)
+    print(f"missed: {named}")
     return 1
 
 

@@ -83,7 +83,12 @@ def _time(name: str, ms: Sequence[list[float]]) -> Line:
     return (name, f"{median:.2f}", f"{most:.2f}")
 
 
-def side_by_side(runs: Sequence[Run], originals: Sequence[Run], *, detect_fps: float) -> Section:
+def side_by_side(
+    runs: Sequence[Run],
+    originals: Sequence[Run],
+    *,
+    detect_fps: float,
+) -> Section:
     """The detector and the original on the same clips."""
     ours = Tally(runs)
     theirs = Tally(originals)

@@ -8,7 +8,7 @@ from tests.bench.run import Published, Run
 
 PLAIN = 0.5  # share from which on a face is one to be found
 BEST = 0.95  # of the quality of a visit's best sight: from here on a shot is a best shot
-WHOLE = 0.8  # of the share that could be seen of a face: below, something was before it in the shot
+WHOLE = 0.8  # of the share that could be seen of a face: below, something was before it
 
 
 @dataclass(frozen=True)
@@ -41,8 +41,9 @@ class _Outcome:
             return False
         top = max(shots, key=lambda shot: shot.quality)
         sights = self.run.truth.visits[self.visit]
-        seen = [sights[number].share for whose, number in self.run.hits if whose == self.visit]
-        return sights[top.number].share < WHOLE * max(seen)
+        found = [number for whose, number in self.run.hits if whose == self.visit]
+        most = max(sights[number].share for number in found)
+        return sights[top.number].share < WHOLE * most
 
 
 class Tally:

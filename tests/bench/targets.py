@@ -23,7 +23,11 @@ class Target:
     is_met: bool
 
 
-def of_clips(runs: Sequence[Run], first: Sequence[Run], originals: Sequence[Run]) -> list[Target]:
+def of_clips(
+    runs: Sequence[Run],
+    first: Sequence[Run],
+    originals: Sequence[Run],
+) -> list[Target]:
     """The targets on all clips; the original's runs are of those of `first`."""
     tally = Tally(runs)
     each = tally.captures_a_visit

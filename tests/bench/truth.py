@@ -47,11 +47,12 @@ class Truth:
             raise ValueError("fps: not above 0")
         visits = {}
         for visit in told["visits"]:
-            visits[visit["visit"]] = {number: Sight(*sight) for number, *sight in visit["frames"]}
+            sights = {number: Sight(*sight) for number, *sight in visit["frames"]}
+            visits[visit["visit"]] = sights
         return cls(fps, visits)
 
     def whose(self, number: int, box: Sequence[float]) -> int | None:
-        """The visit in whose face the middle of a box lies, of several the best covered; or None."""
+        """The visit in whose face the middle of a box lies, of several the best covered."""
         x, y, w, h = box
         fits = {}
         for visit, sights in self.visits.items():

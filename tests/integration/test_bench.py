@@ -29,9 +29,8 @@ def bench(clip: Clip, truth: Any, folder: Path) -> tuple[int, Path]:
     file = folder / "truth.json"
     file.write_text(json.dumps(truth))
     report = folder / "report.md"
-    return main(
-        ["--source", str(clip.video), "--truth", str(file), "--report", str(report)]
-    ), report
+    code = main(["--source", str(clip.video), "--truth", str(file), "--report", str(report)])
+    return code, report
 
 
 def test_what_is_so_is_found(clip: Clip, truth: Any, tmp_path: Path) -> None:
@@ -45,7 +44,8 @@ def test_what_is_so_is_found(clip: Clip, truth: Any, tmp_path: Path) -> None:
 def test_a_visit_that_nobody_saw_is_missed(
     clip: Clip, truth: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    truth["visits"].append({"visit": 1, "frames": [[n, 600, 10, 30, 40, 1] for n in range(10)]})
+    frames = [[number, 600, 10, 30, 40, 1] for number in range(10)]
+    truth["visits"].append({"visit": 1, "frames": frames})
     assert bench(clip, truth, tmp_path)[0] == 1
     last = capsys.readouterr().out.splitlines()[-1]
     assert last.startswith("missed: ")
