@@ -27,9 +27,7 @@ def watch(stack: Stack, console: Console) -> None:
     ) as live:
         while True:
             code = stack.ended("detector")
-            link = "down"
-            if code is not None or stack.metric("detector", "facebridge_link_up"):
-                link = "up"
+            link = _link(stack)
             ledger = Ledger.read(stack.outbox)
             live.update(_table(ledger, link))
             if not console.is_terminal and time.monotonic() - said_at > _SAY_EVERY_S:
@@ -39,6 +37,15 @@ def watch(stack: Stack, console: Console) -> None:
             if code == 0:
                 return
             time.sleep(_LOOK_EVERY_S)
+
+
+def _link(stack: Stack) -> str:
+    """Whether the cloud is in reach; a detector that has ended had it to its end."""
+    if stack.ended("detector") is not None:
+        return "up"
+    if stack.metric("detector", "facebridge_link_up"):
+        return "up"
+    return "down"
 
 
 def _check(stack: Stack) -> None:

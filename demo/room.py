@@ -45,7 +45,10 @@ class Room:
         self._scene = scene
         brick = cv2.resize(carried("skimage", "brick.png"), (scene.width, scene.height))
         self._wall = cv2.convertScaleAbs(brick, alpha=scene.wall * scene.light)
-        self.decoys = [self._hang(decoy) for decoy in scene.decoys]
+        self.decoys = []
+        for decoy in scene.decoys:
+            box = self._hang(decoy)
+            self.decoys.append(box)
 
     def look(self, at: float) -> View:
         """What is to be seen at a time in seconds."""
@@ -54,7 +57,7 @@ class Room:
         boxes = {}
         for number in self._present(at):
             visit = self._scene.visits[number]
-            pose = _Pose.at(at, visit, number=number, size=canvas.size)
+            pose = _pose(visit, at, number=number, size=canvas.size)
             canvas.paint(pose, number=number, light=visit.light * self._scene.light)
             boxes[number] = pose.face
         sights = {}
@@ -99,35 +102,6 @@ class _Pose:
     face: Box
     smear: int
 
-    @classmethod
-    def at(
-        cls,
-        at: float,
-        visit: Visit,
-        *,
-        number: int,
-        size: tuple[int, int],
-    ) -> "_Pose":
-        """The pose in a visit at a time, in a picture of a size in pixels.
-
-        The visit's number sets people's steps apart.
-        """
-        width, height = size
-        one = person(visit.person)
-        x, y, w, h = one.box
-        middle = (x + w / 2, y + h / 2)
-        scale = width * visit.width(at) / w
-        bob = width * _BOB * np.sin(at * 9 + number)
-        turn = _TURN_DEGREES * np.sin(at * 1.7 + number)
-        below = (one.picture.shape[0] * _PORTRAIT_END - y - h / 2) * scale  # the face
-        right = width * visit.middle(at) - x - w / 2
-        down = max(height - below, height * _HIGHEST) + bob - y - h / 2
-        way = cv2.getRotationMatrix2D(middle, turn, scale)
-        way[:, 2] += np.array([right, down])
-        face = way @ (*middle, 1)
-        box = (face[0] - w * scale / 2, face[1] - h * scale / 2, w * scale, h * scale)
-        return cls(one, way, face=box, smear=round(visit.blur * width / _BLUR_WIDTH))
-
     def corners(self) -> MatLike:
         """Where the corners of the portrait are: 2 x 4 pixels."""
         tall, wide = self.person.alpha.shape
@@ -135,6 +109,32 @@ class _Pose:
         ys = (0, 0, tall, tall)
         corners: MatLike = self.way @ [xs, ys, (1, 1, 1, 1)]
         return corners
+
+
+def _pose(visit: Visit, at: float, *, number: int, size: tuple[int, int]) -> _Pose:
+    """The pose in a visit at a time, in a picture of a size in pixels.
+
+    The visit's number sets people's steps apart.
+    """
+    width, height = size
+    one = person(visit.person)
+    x, y, w, h = one.box
+    middle = (x + w / 2, y + h / 2)
+    scale = width * visit.width(at) / w
+    bob = width * _BOB * np.sin(at * 9 + number)
+    turn = _TURN_DEGREES * np.sin(at * 1.7 + number)
+    # A portrait ends at the picture's lower edge, unless the face would be too high then.
+    below_face = (one.picture.shape[0] * _PORTRAIT_END - y - h / 2) * scale
+    middle_y = max(height - below_face, height * _HIGHEST) + bob
+    right = width * visit.middle(at) - x - w / 2
+    down = middle_y - y - h / 2
+    way = cv2.getRotationMatrix2D(middle, turn, scale)
+    way[:, 2] += np.array([right, down])
+    face_x, face_y = way @ (*middle, 1)
+    face_w = w * scale
+    face_h = h * scale
+    box = (face_x - face_w / 2, face_y - face_h / 2, face_w, face_h)
+    return _Pose(one, way, face=box, smear=round(visit.blur * width / _BLUR_WIDTH))
 
 
 @dataclass(frozen=True)
