@@ -73,7 +73,7 @@ COPY --from=detector-env /opt/venv /opt/venv
 COPY bus bus
 COPY detector detector
 # The model is in the image and is the right one, or there is no image.
-RUN ["python3", "-c", "from detector.faces import model_path; model_path(None)"]
+RUN ["python3", "-c", "from detector.eye.faces import model_path; model_path(None)"]
 ENTRYPOINT ["python3", "-m", "detector"]
 
 # What stands in for the camera on a machine without one; also enrols and audits there.

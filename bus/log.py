@@ -9,9 +9,11 @@ log = logging.getLogger("facebridge")
 
 def setup(level: str) -> None:
     """Send every log record to standard error as JSON; `extra` gives an event its fields."""
-    handler = logging.StreamHandler()
-    names = {"levelname": "level", "message": "event"}
-    handler.setFormatter(
-        JsonFormatter("%(levelname)s%(message)s", rename_fields=names, timestamp="at")
+    formatter = JsonFormatter(
+        "%(levelname)s%(message)s",
+        rename_fields={"levelname": "level", "message": "event"},
+        timestamp="at",
     )
+    handler = logging.StreamHandler()
+    handler.setFormatter(formatter)
     logging.basicConfig(level=level, handlers=[handler], force=True)

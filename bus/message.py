@@ -12,23 +12,29 @@ class ContractError(ValueError):
     def of(cls, error: ValidationError) -> "ContractError":
         """The first thing that pydantic found wrong, as one line without the value itself."""
         first = error.errors(include_url=False, include_input=False)[0]
-        return cls(
-            ": ".join([*map(str, first["loc"][:1]), first["msg"].removeprefix("Value error, ")])
-        )
+        field = [str(part) for part in first["loc"][:1]]
+        fault = first["msg"].removeprefix("Value error, ")
+        return cls(": ".join([*field, fault]))
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """Which packet of which connection brought a message: what an acknowledgement must name."""
+
+    connection: int
+    packet_id: int
+    qos: int
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """An MQTT 5 publication; `properties` are its user properties in order.
-
-    `delivery` says which packet of which connection brought it, for the acknowledgement.
-    """
+    """An MQTT 5 publication; `properties` are its user properties in order."""
 
     topic: str
     payload: bytes
     content_type: str = ""
     properties: tuple[tuple[str, str], ...] = ()
-    delivery: tuple[int, int, int] | None = None
+    delivered: Delivered | None = None
     retain: bool = False
 
 

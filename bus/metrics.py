@@ -10,14 +10,13 @@ from prometheus_client import Counter, Gauge, Histogram, MetricsHandler
 from bus.settings import Settings
 
 _CAMERA = ("edge", "camera")
+_REASON = (*_CAMERA, "reason")
 _SECONDS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 300, 1800)
 
 captured = Counter("facebridge_captured", "Captures that the outbox has committed", _CAMERA)
-dropped = Counter(
-    "facebridge_dropped", "Captures given up by choice, by reason", (*_CAMERA, "reason")
-)
+dropped = Counter("facebridge_dropped", "Captures given up by choice, by reason", _REASON)
 transmitted = Counter("facebridge_transmitted", "Copies handed to the edge broker", _CAMERA)
-resent = Counter("facebridge_resent", "Copies sent again, by reason", (*_CAMERA, "reason"))
+resent = Counter("facebridge_resent", "Copies sent again, by reason", _REASON)
 stored = Counter("facebridge_stored", "Objects put, or receipts for them seen", _CAMERA)
 absorbed = Counter("facebridge_absorbed", "Deliveries of what was already stored", _CAMERA)
 quarantined = Counter(
@@ -38,29 +37,41 @@ detect_seconds = Histogram(
 camera_up = Gauge("facebridge_camera_up", "1 while the camera gives fresh frames", _CAMERA)
 link_up = Gauge("facebridge_link_up", "1 while the bridge to the cloud is connected")
 
+Ready = Callable[[], str]
 
-def serve(settings: Settings, ready: Callable[[], str]) -> None:
+
+def serve(settings: Settings, ready: Ready) -> None:
     """Answer /metrics, /healthz and /readyz in the background; METRICS_PORT 0 is off.
 
-    `ready` returns an empty string, or one line that says what is missing. A taken port ends the process.
+    `ready` returns an empty string, or one line that says what is missing. A taken port ends the
+    process.
     """
-    host, port = settings.metrics_host, settings.metrics_port
-    if not port:
+    if not settings.metrics_port:
         return
+    place = (settings.metrics_host, settings.metrics_port)
+    try:
+        server = ThreadingHTTPServer(place, _handler(ready))
+    except OSError as error:
+        sys.exit(
+            f"METRICS_PORT: cannot listen on {settings.metrics_host}:{settings.metrics_port}: "
+            f"{error.strerror}; choose another, or 0 for none"
+        )
+    threading.Thread(target=server.serve_forever, daemon=True).start()
 
+
+def _handler(ready: Ready) -> type[MetricsHandler]:
     class Handler(MetricsHandler):
         def do_GET(self) -> None:  # noqa: N802 - the base class names it
-            if self.path not in ("/healthz", "/readyz"):
-                return super().do_GET()
-            missing = ready() if self.path == "/readyz" else ""
+            if self.path == "/healthz":
+                self._answer("")
+            elif self.path == "/readyz":
+                self._answer(ready())
+            else:
+                super().do_GET()
+
+        def _answer(self, missing: str) -> None:
             self.send_response(503 if missing else 200)
             self.end_headers()
             self.wfile.write(f"{missing or 'ok'}\n".encode())
 
-    try:
-        server = ThreadingHTTPServer((host, port), Handler)
-    except OSError as error:
-        sys.exit(
-            f"METRICS_PORT: cannot listen on {host}:{port}: {error.strerror}; choose another, or 0 for none"
-        )
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    return Handler

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from cv2.typing import MatLike
 
-from detector.faces import Faces, model_path
+from detector.eye.faces import Faces, model_path
 
 Box = tuple[int, int, int, int]  # x, y, w, h in pixels
 

@@ -1,1 +1,1 @@
-"""Camera in, captures out: finds faces, keeps them in the outbox, sends them until a receipt comes home."""
+"""Looks for faces, keeps them in the outbox, sends them until a receipt comes home."""

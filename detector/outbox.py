@@ -1,237 +1,234 @@
-"""The outbox: what it has committed is safe until a receipt names it. One SQLite file per detector."""
+"""The outbox: what it has committed is safe until a receipt names it."""
 
-import fcntl
 import hashlib
 import json
-import shutil
 import sqlite3
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal
 
 from pydantic import ValidationError
 
 from bus import metrics
-from bus.capture import Capture, Receipt
+from bus.capture import Capture
 from bus.log import log
 from bus.message import ContractError
-
-Policy = Literal["drop-oldest", "drop-newest"]
+from bus.receipt import Receipt
+from bus.topics import CameraId
+from detector.outbox_file import OutboxFile
+from detector.settings import OutboxFull
+from detector.shot import Shot
 
 RESERVE = 16 * 1024 * 1024  # bytes of disk left free, so that receipts can always be written down
-FULL, SPOILT, QUARANTINED = "outbox full", "spoilt on disk", "quarantined"  # reasons of gaps
 LEDGER = 100_000  # settled captures whose hash is remembered for the audit
 
-_SCHEMA = """
-PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;
-CREATE TABLE IF NOT EXISTS outbox (edge TEXT, camera TEXT, last_seq INTEGER, life INTEGER);
-CREATE TABLE IF NOT EXISTS captures (seq INTEGER PRIMARY KEY, sha256 TEXT, facts TEXT, size INTEGER, png BLOB);
-CREATE INDEX IF NOT EXISTS waiting ON captures (seq, size) WHERE png IS NOT NULL;
-CREATE TABLE IF NOT EXISTS gaps (first INTEGER PRIMARY KEY, last INTEGER, reason TEXT);
-"""
+# Reasons of gaps.
+FULL = "outbox full"
+SPOILT = "spoilt on disk"
+QUARANTINED = "quarantined"
+
+_FORGET_EVERY = 1000  # seqs
+
 _WAITING = "SELECT seq, size, facts, png FROM captures WHERE png IS NOT NULL AND seq"
-
-
-class OutboxError(SystemExit):
-    """The outbox cannot be used, which ends the process; the text says why and what to do."""
+_TOTALS = """
+SELECT count(*), ifnull(sum(size), 0) FROM captures INDEXED BY waiting WHERE png IS NOT NULL
+"""
+_NAMED = "SELECT size FROM captures WHERE png IS NOT NULL AND seq = ? AND sha256 = ?"
+_OLDEST = "SELECT facts FROM captures WHERE png IS NOT NULL ORDER BY seq LIMIT 1"
+_SIZES = (
+    "SELECT seq, size FROM captures WHERE png IS NOT NULL AND seq > ? AND seq <= ? ORDER BY seq"
+)
 
 
 class Outbox:
-    """Captures on their way, oldest first, in the file `path`; safe for several threads of one process.
+    """Captures of one camera on their way, oldest first; safe for several threads of one process.
 
-    `captures` holds a row per capture, its `png` until the receipt, its hash for a while after; `gaps` the runs of seqs
-    that will never be in the bucket. `budget` bounds the pictures, in bytes; `full` says what goes when they reach it.
+    `budget` bounds the pictures, in bytes; `full` says what goes when they reach it. `last_seq` is
+    that of the newest capture; `waiting` and `waiting_bytes` tell of those without a receipt.
+    Raises OutboxError.
     """
 
     def __init__(
-        self, path: Path, edge: str, camera: str, budget: int = 10**9, full: Policy = "drop-oldest"
+        self,
+        path: Path,
+        camera_id: CameraId,
+        *,
+        budget: int = 10**9,
+        full: OutboxFull = "drop-oldest",
     ) -> None:
-        self.edge, self.camera = names = edge, camera
-        self._path, self._budget, self._full = path, budget, full
-        self._mutex, self._taken = threading.RLock(), 0
-        with ExitStack() as undo:
-            try:
-                path.parent.mkdir(parents=True, exist_ok=True)
-                fcntl.flock(
-                    undo.enter_context(Path(f"{path}.lock").open("a")),
-                    fcntl.LOCK_EX | fcntl.LOCK_NB,
-                )
-                db = sqlite3.connect(path, timeout=5, isolation_level=None, check_same_thread=False)
-                self._db = undo.enter_context(closing(db))
-                db.executescript(_SCHEMA)
-                db.execute(
-                    "INSERT INTO outbox SELECT ?, ?, 0, 0 WHERE NOT EXISTS (SELECT * FROM outbox)",
-                    names,
-                )
-                if (owner := db.execute("SELECT edge, camera FROM outbox").fetchone()) != names:
-                    raise OutboxError(
-                        f"OUTBOX: {path} belongs to {'/'.join(owner)}: set EDGE and CAMERA so"
-                    )
-                db.execute("UPDATE outbox SET life = life + 1")
-                self.life, self.last_seq = db.execute(
-                    "SELECT life, last_seq FROM outbox"
-                ).fetchone()
-                query = "SELECT count(*), ifnull(sum(size), 0) FROM captures INDEXED BY waiting WHERE png IS NOT NULL"
-                self.waiting, self.waiting_bytes = db.execute(query).fetchone()
-            except BlockingIOError:
-                raise OutboxError(
-                    f"OUTBOX: {path} is in use by another detector: set another file"
-                ) from None
-            except (OSError, sqlite3.Error) as error:
-                raise OutboxError(
-                    f"OUTBOX: {path} cannot be used ({error}): set a file on a writable disk"
-                ) from None
-            self._open = undo.pop_all()
+        self.camera_id = camera_id
+        self._budget = budget
+        self._full = full
+        self._taken = 0  # the newest seq that `next` has returned
+        self._file = OutboxFile(path, camera_id)
+        self.life = self._file.life
+        (self.last_seq,) = self._file.db.execute("SELECT last_seq FROM outbox").fetchone()
+        self.waiting, self.waiting_bytes = self._file.db.execute(_TOTALS).fetchone()
 
     def close(self) -> None:
         """Give the file up; everything committed stays in it."""
-        with self._mutex:
-            self._open.close()
+        self._file.close()
 
-    @contextmanager
-    def _transaction(
-        self, sync: Literal["FULL", "NORMAL"] = "FULL"
-    ) -> Iterator[sqlite3.Connection]:
-        with self._mutex, self._db:  # which commits, or rolls back
-            self._db.execute(f"PRAGMA synchronous={sync}")
-            self._db.execute("BEGIN IMMEDIATE")
-            yield self._db
+    def add(self, shot: Shot) -> Capture | None:
+        """Commit a shot as the capture of the next seq: it is safe when this returns it.
 
-    def add(self, png: bytes, **facts: Any) -> Capture | None:
-        """Commit a capture under the next seq: it is safe when this returns it.
-
-        `facts` are the fields of Capture that the outbox does not know. None if it could not be taken because the
-        outbox or the disk is full, or because it is no capture by the contract; that is counted and logged.
+        None if it could not be taken because the outbox or the disk is full, or because it is no
+        capture by the contract; that is counted and logged.
         """
-        seq, sha256 = self.last_seq + 1, hashlib.sha256(png).hexdigest()
         try:
-            capture = Capture(
-                edge=self.edge, camera=self.camera, seq=seq, png=png, sha256=sha256, **facts
-            )
-            if self._room() < RESERVE + len(png):
-                raise OSError("too little of the disk is free")
-            with self._transaction() as db:
-                row = (seq, sha256, json.dumps(capture.facts()), len(png), png)
-                db.execute("INSERT INTO captures VALUES (?, ?, ?, ?, ?)", row)
-                db.execute("UPDATE outbox SET last_seq = ?", (seq,))
-                victims = self._victims(seq, self.waiting_bytes + len(png) - self._budget)
-                for victim in victims:
-                    self._gap(victim, FULL)
-        except (ValidationError, OSError, sqlite3.Error) as error:
-            reason = (
-                str(ContractError.of(error)) if isinstance(error, ValidationError) else str(error)
-            )
-            self._dropped(None, "refused", reason)
+            capture = self._capture(shot)
+            victims = self._commit(capture)
+        except ValidationError as error:
+            self._refused(str(ContractError.of(error)))
             return None
-        self.last_seq = seq
-        self._count(1, len(png))
-        metrics.captured.labels(self.edge, self.camera).inc()
+        except (OSError, sqlite3.Error) as error:
+            self._refused(str(error))
+            return None
+        self.last_seq = capture.seq
+        self._count(1, size=len(capture.png))
+        metrics.captured.labels(*self.camera_id).inc()
         log.info(
             "captured",
-            extra={"camera": self.camera, "seq": seq, "bytes": len(png), "sha256": sha256},
+            extra={
+                "camera": capture.camera,
+                "seq": capture.seq,
+                "bytes": len(capture.png),
+                "sha256": capture.sha256,
+            },
         )
-        for victim, size in victims.items():
-            self._count(-1, -size)
-            self._dropped(victim, FULL)
-        return None if seq in victims else capture
+        for seq, size in victims.items():
+            self._count(-1, size=-size)
+            self._dropped(seq, FULL)
+        return None if capture.seq in victims else capture
 
     def next(self) -> Capture | None:
         """The oldest waiting capture that this has not returned before, or None."""
-        with self._mutex:
-            while row := self._db.execute(
-                f"{_WAITING} > ? ORDER BY seq LIMIT 1", (self._taken,)
-            ).fetchone():
+        query = f"{_WAITING} > ? ORDER BY seq LIMIT 1"
+        with self._file.mutex:
+            while row := self._file.db.execute(query, (self._taken,)).fetchone():
                 self._taken = row[0]
-                if capture := self._load(*row):
+                capture = self._load(*row)
+                if capture:
                     return capture
         return None
 
     def get(self, seq: int) -> Capture | None:
         """The waiting capture with this seq, or None if it waits no more."""
-        with self._mutex:
-            row = self._db.execute(f"{_WAITING} = ?", (seq,)).fetchone()
+        with self._file.mutex:
+            row = self._file.db.execute(f"{_WAITING} = ?", (seq,)).fetchone()
             return self._load(*row) if row else None
 
     def settle(self, receipt: Receipt) -> bool:
-        """Release the capture that `receipt` names by seq and sha256; False if none waits that is both.
+        """Release the capture that `receipt` names by seq and sha256; False if none waits so.
 
         Raises sqlite3.Error if that cannot be written down; then the capture still waits.
         """
         seq = receipt.seq
-        with self._transaction(
-            "NORMAL"
-        ) as db:  # one that a power cut undoes is only sent once more
-            query = "SELECT size FROM captures WHERE png IS NOT NULL AND seq = ? AND sha256 = ?"
-            row = db.execute(query, (seq, receipt.sha256)).fetchone()
+        # A power cut may undo this: then the capture is only sent once more.
+        with self._file.transaction(synchronous="NORMAL") as db:
+            row = db.execute(_NAMED, (seq, receipt.sha256)).fetchone()
             if row:
                 db.execute("UPDATE captures SET png = NULL WHERE seq = ?", (seq,))
             if row and receipt.status == "quarantined":
-                self._gap(seq, QUARANTINED)
-            if seq % 1000 == 0:
+                self._write_gap(seq, QUARANTINED)
+            if seq % _FORGET_EVERY == 0:
                 db.execute("DELETE FROM captures WHERE png IS NULL AND seq < ?", (seq - LEDGER,))
-        if row:
-            self._count(-1, -row[0])
-        return row is not None
+        if not row:
+            return False
+        self._count(-1, size=-row[0])
+        return True
 
     def age(self) -> float:
         """How long the oldest waiting capture has waited, in seconds; 0 if none waits."""
-        with self._mutex:
-            query = "SELECT facts FROM captures WHERE png IS NOT NULL ORDER BY seq LIMIT 1"
-            row = self._db.execute(query).fetchone()
-        return (
-            time.time() - datetime.fromisoformat(json.loads(row[0])["captured_at"]).timestamp()
-            if row
-            else 0
+        with self._file.mutex:
+            row = self._file.db.execute(_OLDEST).fetchone()
+        if not row:
+            return 0.0
+        captured_at = datetime.fromisoformat(json.loads(row[0])["captured_at"])
+        return time.time() - captured_at.timestamp()
+
+    def _capture(self, shot: Shot) -> Capture:
+        return Capture(
+            edge=self.camera_id.edge,
+            camera=self.camera_id.camera,
+            seq=self.last_seq + 1,
+            captured_at=shot.captured_at,
+            box=shot.box,
+            frame=shot.frame,
+            score=shot.score,
+            quality=shot.quality,
+            visit=shot.visit,
+            shot=shot.number,
+            png=shot.png,
+            sha256=hashlib.sha256(shot.png).hexdigest(),
+            final=shot.final,
         )
 
-    def _room(self) -> int:
-        """Bytes that are free on the disk, or in the file, which never shrinks."""
-        with self._mutex:
-            (pages,), (size,) = (
-                self._db.execute(f"PRAGMA {n}").fetchone() for n in ("freelist_count", "page_size")
+    def _commit(self, capture: Capture) -> dict[int, int]:
+        """Write a capture down, and say what had to go for it: seq and size in bytes."""
+        size = len(capture.png)
+        if self._file.room() < RESERVE + size:
+            raise OSError("too little of the disk is free")
+        facts = json.dumps(capture.facts())
+        with self._file.transaction() as db:
+            db.execute(
+                "INSERT INTO captures VALUES (?, ?, ?, ?, ?)",
+                (capture.seq, capture.sha256, facts, size, capture.png),
             )
-        return shutil.disk_usage(self._path.parent).free + int(pages * size)
+            db.execute("UPDATE outbox SET last_seq = ?", (capture.seq,))
+            victims = self._victims(capture.seq, over=self.waiting_bytes + size - self._budget)
+            for victim in victims:
+                self._write_gap(victim, FULL)
+        return victims
 
     def _victims(self, seq: int, over: int) -> dict[int, int]:
-        """Seq and size of what goes to free `over` bytes: the oldest that are not on their way, or `seq` itself."""
-        query = "SELECT seq, size FROM captures WHERE png IS NOT NULL AND seq > ? AND seq <= ? ORDER BY seq"
+        """Seq and size of what goes to free `over` bytes.
+
+        The oldest that are not on their way, or `seq` itself.
+        """
+        after = self._taken if self._full == "drop-oldest" else seq - 1
         victims: dict[int, int] = {}
-        for victim, size in self._db.execute(
-            query, (self._taken if self._full == "drop-oldest" else seq - 1, seq)
-        ):
+        for victim, size in self._file.db.execute(_SIZES, (after, seq)):
             if over <= 0:
                 break
-            victims[victim], over = size, over - size
-        return {seq: victims[seq]} if seq in victims else victims
+            victims[victim] = size
+            over -= size
+        if seq in victims:  # to drop others would not help
+            return {seq: victims[seq]}
+        return victims
 
-    def _gap(self, seq: int, reason: str) -> None:
-        """Write down, in the transaction under way, that `seq` will not be in the bucket, and why."""
-        self._db.execute("DELETE FROM captures WHERE png IS NOT NULL AND seq = ?", (seq,))
-        longer = self._db.execute(
+    def _write_gap(self, seq: int, reason: str) -> None:
+        """Note, in the transaction under way, that `seq` will not be in the bucket, and why."""
+        db = self._file.db
+        db.execute("DELETE FROM captures WHERE png IS NOT NULL AND seq = ?", (seq,))
+        longer = db.execute(
             "UPDATE gaps SET last = ? WHERE last = ? AND reason = ?", (seq, seq - 1, reason)
         )
         if not longer.rowcount:
-            self._db.execute("INSERT INTO gaps VALUES (?, ?, ?)", (seq, seq, reason))
+            db.execute("INSERT INTO gaps VALUES (?, ?, ?)", (seq, seq, reason))
 
     def _load(self, seq: int, size: int, facts: str, png: bytes) -> Capture | None:
-        """The capture of a row; a row that the disk has spoilt is given up, counted and logged."""
+        """The capture of a row; one that the disk has spoilt is given up, counted and logged."""
         try:
-            return Capture.of(self.edge, self.camera, json.loads(facts), png)
+            return Capture.of(self.camera_id, json.loads(facts), png)
         except ValueError:
-            with self._transaction():
-                self._gap(seq, SPOILT)
-            self._count(-1, -size)
+            with self._file.transaction():
+                self._write_gap(seq, SPOILT)
+            self._count(-1, size=-size)
             self._dropped(seq, SPOILT)
             return None
 
-    def _dropped(self, seq: int | None, reason: str, detail: str = "") -> None:
-        metrics.dropped.labels(self.edge, self.camera, reason).inc()
-        log.error("dropped", extra={"camera": self.camera, "seq": seq, "reason": detail or reason})
+    def _refused(self, detail: str) -> None:
+        metrics.dropped.labels(*self.camera_id, "refused").inc()
+        facts = {"camera": self.camera_id.camera, "seq": None, "reason": detail}
+        log.error("dropped", extra=facts)
+
+    def _dropped(self, seq: int, reason: str) -> None:
+        metrics.dropped.labels(*self.camera_id, reason).inc()
+        facts = {"camera": self.camera_id.camera, "seq": seq, "reason": reason}
+        log.error("dropped", extra=facts)
 
     def _count(self, captures: int, size: int) -> None:
-        with self._mutex:
-            self.waiting, self.waiting_bytes = self.waiting + captures, self.waiting_bytes + size
+        with self._file.mutex:
+            self.waiting += captures
+            self.waiting_bytes += size

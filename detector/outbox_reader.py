@@ -10,7 +10,7 @@ from datetime import datetime
 from pathlib import Path
 
 from audit.ranges import DROPPED, QUARANTINED, WAITING, Marks
-from bus.topics import face_key
+from bus.topics import CameraId, face_key
 from detector import outbox as kept
 
 
@@ -115,7 +115,7 @@ class Reader:
             if not row:
                 return None
             at = datetime.fromisoformat(json.loads(row[0])["captured_at"])
-            return Row(face_key(*self._owner, at, seq), row[1])
+            return Row(face_key(CameraId(*self._owner), at, seq), row[1])
 
     def now(self, seq: int) -> int:
         """The mark of a capture that waits, was dropped or quarantined by now; 0 of one that is settled."""

@@ -3,37 +3,61 @@
 import json
 import time
 from datetime import UTC, datetime
-from typing import Any
 
 from bus import metrics
-from bus.capture import instant
+from bus.fields import instant
 from bus.message import Message
-from bus.topics import STATUS, topic
-from detector.settings import Settings
+from bus.topics import STATUS, CameraId, topic
 
-EVERY = 10.0  # s; a broker that has forgotten the state is told it again
+SAY_EVERY_S = 10.0  # a broker that has forgotten the state is told it again
 
 
 class Status:
     """The state of a camera, from the frames that come or do not come."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._names, self._mode = (settings.edge, settings.camera), settings.mode
+    def __init__(self, camera_id: CameraId, mode: str) -> None:
+        self._camera_id = camera_id
+        self._mode = mode
         self._up: bool | None = None
-        self._since, self._said_at, self._frames = "", 0.0, 0
+        self._since = ""
+        self._said_at = 0.0
+        self._frames = 0  # since then
 
-    def message(self, **facts: Any) -> Message:
-        """The state as a message; without facts it is the broker's word for a detector that is gone."""
-        body = json.dumps({"state": "down", **facts, "mode": self._mode}).encode()
-        return Message(topic(STATUS, *self._names), body, "application/json", retain=True)
+    def will(self) -> Message:
+        """The broker's word for a detector that is gone."""
+        return self._message({"state": "down", "mode": self._mode})
 
-    def note(self, up: bool) -> Message | None:
-        """Take in a frame, or that the camera is away; what is to be said, on a change and every ten seconds."""
-        now, changed, self._frames = time.monotonic(), up is not self._up, self._frames + up
+    def note(self, *, up: bool) -> Message | None:
+        """Take in a frame, or that the camera is away.
+
+        What is to be said, on a change and every ten seconds.
+        """
+        now = time.monotonic()
+        changed = up is not self._up
+        if up:
+            self._frames += 1
         if changed:
-            self._up, self._since = up, instant(datetime.now(UTC))
-            metrics.camera_up.labels(*self._names).set(up)
-        elif now < self._said_at + EVERY:
+            self._up = up
+            self._since = instant(datetime.now(UTC))
+            metrics.camera_up.labels(*self._camera_id).set(up)
+        elif now < self._said_at + SAY_EVERY_S:
             return None
-        fps, self._said_at, self._frames = round(self._frames / (now - self._said_at), 1), now, 0
-        return self.message(state="up" if up else "down", since=self._since, fps=fps)
+        fps = round(self._frames / (now - self._said_at), 1)
+        self._said_at = now
+        self._frames = 0
+        return self._message(
+            {
+                "state": "up" if up else "down",
+                "mode": self._mode,
+                "since": self._since,
+                "fps": fps,
+            }
+        )
+
+    def _message(self, body: dict[str, str | float]) -> Message:
+        return Message(
+            topic(STATUS, self._camera_id),
+            json.dumps(body).encode(),
+            content_type="application/json",
+            retain=True,
+        )

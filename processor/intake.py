@@ -1,40 +1,53 @@
-"""From the bus to the bucket: the store answers first, then the receipt goes out, then the message is acknowledged."""
+"""From the bus to the bucket: first the store answers, then the receipt goes out, then the ack."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
-from typing import Any
 
 from pydantic import ValidationError
 
 from bus import metrics
-from bus.capture import Capture, Receipt
+from bus.capture import Capture
 from bus.client import Client
 from bus.log import log
 from bus.message import ContractError, Message
-from bus.topics import CAPTURES, parse
-from processor.store import StoppedError, Store, UnlikeError
+from bus.receipt import Receipt
+from bus.topics import CAPTURES, CameraId, parse
+from processor.store import Store
+from processor.trouble import StoppedError, UnlikeError
+
+NOBODY = CameraId("_", "_")  # of a bad message that does not say whose it is
+
+_REASON_LENGTH = 200  # the contract's
 
 
 class Intake:
-    """Takes messages from `client` and stores them, as many at a time as there are `threads`, until `stop` is set."""
+    """Takes messages from `client` and stores them, `threads` at a time, until `stop` is set."""
 
-    def __init__(self, client: Client, store: Store, threads: int, stop: threading.Event) -> None:
-        self._client, self._store, self._threads, self._stop = client, store, threads, stop
+    def __init__(
+        self, client: Client, store: Store, *, threads: int, stop: threading.Event
+    ) -> None:
+        self._client = client
+        self._store = store
+        self._threads = threads
+        self._stop = stop
 
     def run(self) -> None:
         """Take in messages; while every thread is busy the broker holds the rest.
 
-        An error that nobody foresaw sets `stop` and is raised; what was not acknowledged comes again.
+        An error that nobody foresaw sets `stop` and is raised; what was not acknowledged comes
+        again.
         """
         with ThreadPoolExecutor(self._threads) as pool:
-            for worker in [pool.submit(self._work) for _ in range(self._threads)]:
+            workers = [pool.submit(self._work) for _ in range(self._threads)]
+            for worker in workers:
                 worker.result()
 
     def _work(self) -> None:
         try:
             while not self._stop.is_set():
-                if isinstance(event := self._client.next(0.2), Message):
+                event = self._client.next(0.2)
+                if isinstance(event, Message):
                     self.handle(event)
         except StoppedError:
             pass
@@ -42,51 +55,83 @@ class Intake:
             self._stop.set()
 
     def handle(self, message: Message) -> None:
-        """Store one message as a face or in quarantine, answer it, acknowledge it. Raises StoppedError."""
+        """Store one message as a face or in quarantine, answer it, acknowledge it.
+
+        Raises StoppedError.
+        """
+        receipt: Receipt | None
         try:
-            capture, tx = Capture.from_message(message)
-            outcome = "stored" if self._store.put(capture) else "absorbed"
+            receipt = self._store_face(message)
         except (ContractError, UnlikeError) as error:
-            receipt = self._quarantine(message, str(error))
-        else:
-            names: dict[str, Any] = {
-                "edge": capture.edge,
-                "camera": capture.camera,
-                "seq": capture.seq,
-            }
-            metrics.outcomes[outcome].labels(capture.edge, capture.camera).inc()
-            log.info(outcome, extra={**names, "bytes": len(capture.png), "key": capture.key})
-            at = datetime.now(UTC)
-            receipt = Receipt(
-                **names,
-                sha256=capture.sha256,
-                tx=tx,
-                status="stored",
-                key=capture.key,
-                stored_at=at,
-            )
+            receipt = self._quarantine(message, reason=str(error))
         if receipt:
             self._client.publish(receipt.to_message())
         self._client.ack(message)
 
+    def _store_face(self, message: Message) -> Receipt:
+        capture, tx = Capture.from_message(message)
+        is_new = self._store.put(capture)
+        outcome = "stored" if is_new else "absorbed"
+        metrics.outcomes[outcome].labels(*capture.camera_id).inc()
+        facts = {
+            "edge": capture.edge,
+            "camera": capture.camera,
+            "seq": capture.seq,
+            "bytes": len(capture.png),
+            "key": capture.key,
+        }
+        log.info(outcome, extra=facts)
+        return Receipt(
+            edge=capture.edge,
+            camera=capture.camera,
+            seq=capture.seq,
+            sha256=capture.sha256,
+            tx=tx,
+            status="stored",
+            key=capture.key,
+            stored_at=datetime.now(UTC),
+        )
+
     def _quarantine(self, message: Message, reason: str) -> Receipt | None:
         """Put a bad message away; a receipt for it, if it says whose it is."""
         key = self._store.quarantine(message, reason)
-        receipt = None
-        edge = camera = "_"
-        try:
-            edge, camera = parse(message.topic, CAPTURES)
-            facts: dict[str, Any] = {
-                n: text for n, text in message.properties if n in ("seq", "sha256", "tx")
-            }
-            facts |= {"edge": edge, "camera": camera, "key": key, "stored_at": datetime.now(UTC)}
-            receipt = Receipt(status="quarantined", reason=reason[:200], **facts)
-        except (ContractError, ValidationError):
-            log.debug("no receipt: the message does not say whose it is")
-        metrics.quarantined.labels(edge, camera).inc()
-        extra = {"edge": edge, "camera": camera, "seq": receipt.seq if receipt else None}
-        log.warning(
-            "quarantined",
-            extra={**extra, "reason": reason, "key": key, "bytes": len(message.payload)},
-        )
+        camera_id = _sender(message)
+        receipt = _refusal(message, camera_id, key=key, reason=reason)
+        metrics.quarantined.labels(*camera_id).inc()
+        facts = {
+            "edge": camera_id.edge,
+            "camera": camera_id.camera,
+            "seq": receipt.seq if receipt else None,
+            "reason": reason,
+            "key": key,
+            "bytes": len(message.payload),
+        }
+        log.warning("quarantined", extra=facts)
         return receipt
+
+
+def _sender(message: Message) -> CameraId:
+    try:
+        return parse(message.topic, CAPTURES)
+    except ContractError:
+        return NOBODY
+
+
+def _refusal(message: Message, camera_id: CameraId, *, key: str, reason: str) -> Receipt | None:
+    """The receipt for a bad message; None if it does not say which capture it was."""
+    facts = dict(message.properties)
+    try:
+        return Receipt(
+            edge=camera_id.edge,
+            camera=camera_id.camera,
+            seq=facts.get("seq"),  # type: ignore[arg-type] # checked, and read, by Receipt
+            sha256=facts.get("sha256"),  # type: ignore[arg-type]
+            tx=facts.get("tx"),  # type: ignore[arg-type]
+            status="quarantined",
+            key=key,
+            stored_at=datetime.now(UTC),
+            reason=reason[:_REASON_LENGTH],
+        )
+    except ValidationError:
+        log.debug("no receipt: the message does not say whose it is")
+        return None

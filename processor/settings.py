@@ -1,4 +1,7 @@
-"""The processor's settings, each an environment variable of the same name in capitals; AWS_* are boto3's own."""
+"""The processor's settings, each an environment variable of the same name in capitals.
+
+AWS_* are boto3's own.
+"""
 
 from pydantic import Field
 
@@ -8,12 +11,28 @@ import bus.settings
 class Settings(bus.settings.Settings):
     """Without S3_ENDPOINT_URL the store is AWS S3; credentials come by boto3's own chain."""
 
-    client_id: str = Field("processor", pattern=r"^[A-Za-z0-9-]{1,64}$")
-    bucket: str = Field(min_length=3, max_length=63)
-    create_bucket: bool = False
-    s3_endpoint_url: str | None = Field(None, pattern=r"^https?://")
-    s3_region: str = "us-east-1"
-    upload_threads: int = Field(8, ge=1, le=64)
+    client_id: str = Field(
+        "processor",
+        pattern=r"^[A-Za-z0-9-]{1,64}$",
+        description="MQTT client id, of letters, digits and `-`, at most 64; each processor of a"
+        " broker needs its own.",
+    )
+    bucket: str = Field(
+        min_length=3,
+        max_length=63,
+        description="The bucket that faces and quarantine go to.",
+    )
+    create_bucket: bool = Field(default=False, description="Whether a missing bucket is made.")
+    s3_endpoint_url: str | None = Field(
+        None,
+        pattern=r"^https?://",
+        description="URL of a store that is not AWS S3.",
+    )
+    s3_region: str = Field("us-east-1", description="The bucket's region.")
+    upload_threads: int = Field(8, ge=1, le=64, description="Captures put at the same time.")
     group: str = Field(
-        "", pattern=r"^[A-Za-z0-9-]{0,64}$"
-    )  # the processors that share the captures
+        "",
+        pattern=r"^[A-Za-z0-9-]{0,64}$",
+        description="Group of processors that share the captures, of letters, digits and `-`, at"
+        " most 64; without it this one takes all.",
+    )

@@ -64,7 +64,7 @@ def _section(run: Run, shots: Sequence[Published]) -> str:
 
 def _figure(shot: Published) -> str:
     quality = [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY]
-    _, data = cv2.imencode(".jpg", _fitted(shot.picture, _SIDE_PX), quality)
+    _, data = cv2.imencode(".jpg", _fitted(shot.png, _SIDE_PX), quality)
     text = base64.b64encode(data.tobytes()).decode()
     whose = _whose(shot)
     lines = [whose, f"quality {shot.quality:.2f}", shot.visit, f"shot {shot.shot}"]
@@ -92,7 +92,7 @@ def _title_cell(run: Run) -> MatLike:
 
 def _shot_cell(shot: Published) -> MatLike:
     cell = _empty_cell()
-    small = _fitted(shot.picture, _CELL_PX)
+    small = _fitted(shot.png, _CELL_PX)
     height, width = small.shape[:2]
     cell[:height, :width] = small
     name = f"{shot.visit[-7:]} #{shot.shot}"
@@ -134,8 +134,9 @@ def _tiled(cells: list[MatLike]) -> MatLike:
     return np.vstack(rows)
 
 
-def _fitted(picture: MatLike | None, side: int) -> MatLike:
+def _fitted(png: bytes, side: int) -> MatLike:
     """The picture made so large that its longer side is `side` pixels."""
+    picture = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR)
     assert picture is not None
     height, width = picture.shape[:2]
     scale = side / max(height, width)

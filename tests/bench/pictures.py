@@ -6,7 +6,7 @@ from pathlib import Path
 import cv2
 from cv2.typing import MatLike
 
-from detector.camera import PICTURES
+from detector.eye.camera import PICTURES
 
 
 def pictures(path: Path) -> Iterator[MatLike]:

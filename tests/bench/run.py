@@ -9,10 +9,12 @@ from pathlib import Path
 
 from cv2.typing import MatLike
 
-from detector.camera import Frame
-from detector.faces import Faces, crop, model_path, png
+from detector.eye.camera import Frame
+from detector.eye.faces import Faces, crop, model_path, png
+from detector.eye.quality import quality
+from detector.eye.visits import Visits
 from detector.settings import Settings
-from detector.visits import Shot, Visits, quality
+from detector.shot import Shot
 from tests.bench.pictures import pictures
 from tests.bench.truth import Truth
 
@@ -23,7 +25,7 @@ _EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 class Published:
     """What became a capture: the number of its frame, and whose face it is (None: nobody's).
 
-    `visit`, `shot`, `quality` and `is_final` are as the detector says; the original says none.
+    The others are as the detector says; the original says none.
     """
 
     number: int
@@ -32,7 +34,7 @@ class Published:
     shot: int = 0
     quality: float = 0.0
     is_final: bool = False
-    picture: MatLike | None = None
+    png: bytes = b""
 
 
 @dataclass(frozen=True)
@@ -106,7 +108,7 @@ class _Watcher:
             score=settings.score,
             min_face=settings.min_face,
         )
-        self._visits = Visits(settings)
+        self._visits = Visits(settings, encode=self._encode)
         self._numbers: dict[datetime, int] = {}
 
     def look(self, number: int, *, t: float, picture: MatLike) -> None:
@@ -115,8 +117,10 @@ class _Watcher:
         self._numbers[frame.at] = number
         with _timed(self._run.ms.detect):
             faces = self._finder.find(picture)
+        encoded = len(self._run.ms.encode)
         with _timed(self._run.ms.follow):
-            shots = list(self._visits.see(frame, faces))
+            shots = self._visits.see(frame, faces)
+        self._run.ms.follow[-1] -= sum(self._run.ms.encode[encoded:])
         self._publish(shots)
         self._run.faces[number] = len(faces)
         for face in faces:
@@ -129,22 +133,24 @@ class _Watcher:
 
     def end(self) -> None:
         """The clip is over."""
-        self._publish(list(self._visits.end()))
+        self._publish(self._visits.end())
+
+    def _encode(self, picture: MatLike) -> bytes:
+        """A picture as PNG; its time counts as encoding, not as following."""
+        with _timed(self._run.ms.encode):
+            return png(picture)
 
     def _publish(self, shots: list[Shot]) -> None:
         for shot in shots:
-            with _timed(self._run.ms.encode):
-                png(shot.picture)
-            facts = shot.facts
-            number = self._numbers[facts["captured_at"]]
+            number = self._numbers[shot.captured_at]
             published = Published(
                 number,
-                whose=self._run.truth.whose(number, facts["box"]),
-                visit=facts["visit"],
-                shot=facts["shot"],
-                quality=facts["quality"],
-                is_final="final" in facts,
-                picture=shot.picture,
+                whose=self._run.truth.whose(number, shot.box),
+                visit=shot.visit,
+                shot=shot.number,
+                quality=shot.quality,
+                is_final=shot.final,
+                png=shot.png,
             )
             self._run.published.append(published)
 

@@ -15,7 +15,7 @@ import pytest
 
 from bus.message import Message
 from demo.stack import Stack
-from detector.camera import Frame, SourceError, frames
+from detector.eye.camera import Frame, SourceError, frames
 from detector.settings import Settings
 from identity.authority import PROCESSOR
 from tests.support.peer import Peer

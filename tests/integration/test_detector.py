@@ -19,7 +19,7 @@ from cv2.typing import MatLike
 from bus.capture import Capture
 from demo.sample import carried
 from demo.stack import ROOT, Stack
-from detector.faces import CROP_MAX, Faces, ModelError, crop, model_path, png
+from detector.eye.faces import CROP_MAX, Faces, ModelError, crop, model_path, png
 from tests.support.peer import Peer
 from tests.support.waiting import until
 

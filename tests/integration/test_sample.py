@@ -14,7 +14,7 @@ from demo.mjpeg import MjpegServer
 from demo.sample import Clip, make
 from demo.sample_camera import Film
 from demo.scene import SCENE, SCENES, Scene, varied
-from detector.faces import Faces, model_path
+from detector.eye.faces import Faces, model_path
 from tests.bench.pictures import pictures
 from tests.bench.truth import Truth
 

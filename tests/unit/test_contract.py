@@ -4,14 +4,16 @@ import hashlib
 import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bus.capture import MAX_PNG, Capture, Receipt
+from bus.capture import MAX_PNG, Capture
 from bus.message import ContractError, Message
-from tests.support.pictures import png
+from bus.receipt import Receipt
+from tests.support.captures import capture, message, png, receipt
 
 names = st.from_regex(r"[a-z0-9][a-z0-9-]{0,62}", fullmatch=True)
 instants = st.datetimes(datetime(1970, 1, 1), datetime(2200, 1, 1), timezones=st.just(UTC))
@@ -39,26 +41,6 @@ def captures(draw: st.DrawFn) -> Capture:
         sha256=hashlib.sha256(picture).hexdigest(),
         final=draw(st.booleans()),
     )
-
-
-def message(**changes: str | None) -> Message:
-    """A sound capture's message with some facts replaced, or left out by None."""
-    picture = png()
-    facts: dict[str, str | None] = {
-        "seq": "7",
-        "captured_at": "2026-01-02T03:04:05.678Z",
-        "sha256": hashlib.sha256(picture).hexdigest(),
-        "box": "1,2,30,40",
-        "frame": "640,480",
-        "score": "0.9000",
-        "quality": "0.5000",
-        "visit": "v-1",
-        "shot": "1",
-        "tx": "12",
-    }
-    facts |= changes
-    properties = tuple((name, text) for name, text in facts.items() if text is not None)
-    return Message("face-detector/edge-1/door", picture, "image/png", properties)
 
 
 @given(captures(), st.integers(0, 2**62))
@@ -189,17 +171,8 @@ def test_times_are_utc_in_milliseconds() -> None:
     assert replace(capture, captured_at=local) == capture
 
 
-def receipt(**changes: object) -> Receipt:
-    fields = {
-        "edge": "edge-1",
-        "camera": "door",
-        "seq": 7,
-        "sha256": "0" * 64,
-        "tx": 5,
-        "status": "stored",
-    }
-    fields |= {"key": "faces/x.png", "stored_at": datetime(2026, 1, 2, tzinfo=UTC)}
-    return Receipt(**fields | changes)  # type: ignore[arg-type]
+def answer(**changes: Any) -> Receipt:
+    return receipt(capture(7), **changes)
 
 
 @given(
@@ -213,7 +186,7 @@ def test_a_receipt_survives_the_journey(
     edge: str, camera: str, seq: int, tx: int, status: str
 ) -> None:
     reason = "too large: \u00e4" if status == "quarantined" else ""
-    sent = receipt(edge=edge, camera=camera, seq=seq, tx=tx, status=status, reason=reason)
+    sent = answer(edge=edge, camera=camera, seq=seq, tx=tx, status=status, reason=reason)
     assert Receipt.from_message(sent.to_message()) == sent
 
 
@@ -241,7 +214,7 @@ def test_a_receipt_that_is_none_is_refused(payload: bytes) -> None:
     ],
 )
 def test_a_bad_field_of_a_receipt_is_named(field: str, value: object) -> None:
-    sound = receipt().to_message()
+    sound = answer().to_message()
     bad = json.loads(sound.payload) | {field: value}
     with pytest.raises(ContractError, match=f"^{field}: "):
         Receipt.from_message(replace(sound, payload=json.dumps(bad).encode()))

@@ -1,4 +1,4 @@
-"""The guarantee, searched for holes: the real outbox, publisher and intake between brokers and a store that misbehave.
+"""The guarantee, searched for holes: the real outbox, delivery and intake between brokers and a store that misbehave.
 
 Brokers, link and store are models that may crash, forget, repeat, reorder and spoil at any step. Whatever happens, a
 committed capture is waiting in the outbox or is in the store, once; and when everything works again, all of it drains.
@@ -19,12 +19,12 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from bus.capture import Capture
 from bus.message import Down, Message, Up
-from bus.topics import LINK
+from bus.topics import LINK, CameraId
+from detector.delivery import REFUSALS, Delivery
 from detector.outbox import Outbox
-from detector.publisher import REFUSALS, Publisher
 from processor.intake import Intake
-from processor.store import StoppedError, UnlikeError
-from tests.unit.test_outbox import add
+from processor.trouble import StoppedError, UnlikeError
+from tests.support.captures import png, shot
 
 WINDOW = 6
 FATES = ["", "", "", "", "before", "after", "twice", "lost", "spoilt"]
@@ -73,7 +73,9 @@ class World(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.folder = Path(tempfile.mkdtemp())
-        self.now, self.link, self.up = 1000.0, True, False
+        self.now = 1000.0
+        self.link = True
+        self.up = False
         self.committed: dict[int, Capture] = {}
         self.spoilt: dict[int, int] = {}
         self.edge_out: list[Message] = []
@@ -82,15 +84,20 @@ class World(RuleBasedStateMachine):
         self.edge_back: list[Message] = []
         self.store = Store()
         self.wire = Wire()
-        self.intake = Intake(self.wire, self.store, 1, threading.Event())  # type: ignore[arg-type]
+        self.intake = Intake(
+            self.wire,  # type: ignore[arg-type]
+            self.store,  # type: ignore[arg-type]
+            threads=1,
+            stop=threading.Event(),
+        )
         self.start()
         self.the_detector_connects(False)
         self.capture(3)  # most of what can go wrong needs something to go wrong with
 
     def start(self) -> None:
-        self.outbox = Outbox(self.folder / "outbox.db", "edge-1", "door")
+        self.outbox = Outbox(self.folder / "outbox.db", CameraId("edge-1", "door"))
         self.sync()
-        self.publisher = Publisher(self.outbox, WINDOW)
+        self.delivery = Delivery(self.outbox, WINDOW)
         self.up = False
 
     def sync(self) -> None:
@@ -106,15 +113,16 @@ class World(RuleBasedStateMachine):
             shutil.rmtree(self.folder)
 
     def step(self, event: Any = None) -> None:
-        sent = list(self.publisher.step(event, self.now))
+        sent = self.delivery.step(event, self.now)
         assert self.up or not sent
         self.edge_out += sent
-        assert len(self.publisher._flights) <= WINDOW
+        assert len(self.delivery._in_flight) <= WINDOW
 
     @rule(count=st.integers(1, 5))
     def capture(self, count: int) -> None:
         for _ in range(count):
-            capture = add(self.outbox, self.outbox.last_seq + 1)  # no two are alike
+            picture = png(filler=bytes(self.outbox.last_seq + 1))  # no two are alike
+            capture = self.outbox.add(shot(png=picture))
             assert capture
             self.committed[capture.seq] = capture
         self.sync()

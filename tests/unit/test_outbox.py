@@ -6,47 +6,25 @@ import sqlite3
 import tempfile
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from bus.capture import Capture, Receipt
-from detector.outbox import FULL, QUARANTINED, RESERVE, SPOILT, Outbox, OutboxError
-from tests.support.pictures import png
+from bus.capture import Capture
+from bus.topics import CameraId
+from detector.outbox import FULL, QUARANTINED, RESERVE, SPOILT, Outbox
+from detector.outbox_file import OutboxError
+from detector.settings import OutboxFull
+from tests.support.captures import png, receipt, shot
 
-NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
-FACTS: dict[str, Any] = {
-    "captured_at": NOW,
-    "box": (0, 0, 2, 2),
-    "frame": (2, 2),
-    "score": 1,
-    "quality": 1,
-    "visit": "v",
-}
+DOOR = CameraId("edge-1", "door")
 
 
 def add(outbox: Outbox, size: int = 0) -> Capture | None:
-    return outbox.add(png(filler=bytes(size)), shot=1, **FACTS)
-
-
-def receipt(capture: Capture, **changes: Any) -> Receipt:
-    sound = Receipt(
-        edge=capture.edge,
-        camera=capture.camera,
-        seq=capture.seq,
-        sha256=capture.sha256,
-        tx=1,
-        status="stored",
-        key=capture.key,
-        stored_at=NOW,
-    )
-    return replace(sound, **changes)
+    return outbox.add(shot(png=png(filler=bytes(size))))
 
 
 def gaps(path: Path) -> dict[int, str]:
@@ -62,7 +40,7 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def outbox(path: Path) -> Iterator[Outbox]:
-    outbox = Outbox(path, "edge-1", "door")
+    outbox = Outbox(path, DOOR)
     yield outbox
     outbox.close()
 
@@ -70,7 +48,7 @@ def outbox(path: Path) -> Iterator[Outbox]:
 class Model(RuleBasedStateMachine):
     """Adds, hand-outs, receipts and restarts in any order, with a budget of a few pictures."""
 
-    policy = "drop-oldest"
+    policy: OutboxFull = "drop-oldest"
 
     def __init__(self) -> None:
         super().__init__()
@@ -82,7 +60,7 @@ class Model(RuleBasedStateMachine):
         self.open()
 
     def open(self) -> None:
-        self.outbox = Outbox(self.folder / "outbox.db", "edge-1", "door", 3000, self.policy)  # type: ignore[arg-type]
+        self.outbox = Outbox(self.folder / "outbox.db", DOOR, budget=3000, full=self.policy)
         self.taken = 0
 
     def teardown(self) -> None:
@@ -163,7 +141,7 @@ class Model(RuleBasedStateMachine):
 
 
 class NewestModel(Model):
-    policy = "drop-newest"
+    policy: OutboxFull = "drop-newest"
 
 
 TestDropOldest = Model.TestCase
@@ -175,26 +153,26 @@ TestDropOldest.settings = TestDropNewest.settings = settings(
 
 def test_a_second_detector_is_refused(outbox: Outbox, path: Path) -> None:
     with pytest.raises(OutboxError, match="in use by another detector"):
-        Outbox(path, "edge-1", "door")
+        Outbox(path, DOOR)
 
 
 def test_another_camera_is_refused(path: Path) -> None:
-    Outbox(path, "edge-1", "door").close()
+    Outbox(path, DOOR).close()
     with pytest.raises(OutboxError, match="belongs to edge-1/door"):
-        Outbox(path, "edge-1", "hall")
-    Outbox(path, "edge-1", "door").close()  # and the refusal holds no lock
+        Outbox(path, CameraId("edge-1", "hall"))
+    Outbox(path, DOOR).close()  # and the refusal holds no lock
 
 
 def test_what_is_no_database_is_refused(path: Path) -> None:
     path.write_bytes(b"not a database, but long enough to be looked at" * 100)
     with pytest.raises(OutboxError, match="cannot be used"):
-        Outbox(path, "edge-1", "door")
+        Outbox(path, DOOR)
 
 
 def test_an_unwritable_place_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(OutboxError, match="cannot be used"):
-        Outbox(tmp_path / "file" / "outbox.db", "edge-1", "door")
+        Outbox(tmp_path / "file" / "outbox.db", DOOR)
 
 
 def test_a_full_disk_refuses_one_capture_and_costs_no_seq(
@@ -226,13 +204,14 @@ def test_the_room_of_what_was_released_is_used_again(
 
 
 def test_what_is_no_capture_is_refused(outbox: Outbox) -> None:
-    assert outbox.add(b"no png", shot=1, **FACTS) is None
-    assert outbox.add(png(), shot=1, **{**FACTS, "box": (0, 0, 9, 9)}) is None
+    assert outbox.add(shot(png=b"no png")) is None
+    assert outbox.add(shot(box=(0, 0, 9, 9))) is None
     assert outbox.last_seq == 0
 
 
 def test_a_row_that_the_disk_spoilt_is_given_up(outbox: Outbox, path: Path) -> None:
-    add(outbox), add(outbox)
+    add(outbox)
+    add(outbox)
     with closing(sqlite3.connect(path)) as db, db:
         db.execute("UPDATE captures SET png = zeroblob(70) WHERE seq = 1")
     capture = outbox.next()
@@ -243,7 +222,7 @@ def test_a_row_that_the_disk_spoilt_is_given_up(outbox: Outbox, path: Path) -> N
 
 
 def test_gaps_take_no_room(path: Path) -> None:
-    outbox = Outbox(path, "edge-1", "door", 100, "drop-newest")
+    outbox = Outbox(path, DOOR, budget=100, full="drop-newest")
     for _ in range(50):
         assert not add(outbox, 200)
     with closing(sqlite3.connect(path)) as db:

@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bus.message import ContractError
-from bus.topics import CAPTURES, RECEIPTS, checked, face_key, parse, quarantine_key, topic
+from bus.topics import CAPTURES, RECEIPTS, CameraId, checked, face_key, parse, quarantine_key, topic
 
+CAMERA = CameraId("e", "c")
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678_000, UTC)
 HOSTILE = [
     "",
@@ -36,11 +37,11 @@ HOSTILE = [
 def test_a_hostile_name_becomes_nothing(name: str) -> None:
     for build in (
         lambda: checked(name, "edge"),
-        lambda: topic(CAPTURES, name, "door"),
-        lambda: topic(CAPTURES, "edge-1", name),
-        lambda: topic(RECEIPTS, "edge-1", name),
-        lambda: face_key(name, "door", NOW, 1),
-        lambda: face_key("edge-1", name, NOW, 1),
+        lambda: topic(CAPTURES, CameraId(name, "door")),
+        lambda: topic(CAPTURES, CameraId("edge-1", name)),
+        lambda: topic(RECEIPTS, CameraId("edge-1", name)),
+        lambda: face_key(CameraId(name, "door"), NOW, 1),
+        lambda: face_key(CameraId("edge-1", name), NOW, 1),
         lambda: parse(f"stored/{name}/door", "stored"),
         lambda: parse(f"stored/edge-1/{name}", "stored"),
     ):
@@ -63,7 +64,7 @@ def test_a_quarantine_key_never_leaves_its_prefix(text: str, sha256: str) -> Non
 
 
 def test_keys_have_their_form() -> None:
-    assert face_key("e", "c", NOW, 42) == "faces/e/c/2026/01/02/030405678Z-000000042.png"
+    assert face_key(CAMERA, NOW, 42) == "faces/e/c/2026/01/02/030405678Z-000000042.png"
     assert (
         quarantine_key("face-detector/e/../x", "0" * 64, NOW)
         == f"quarantine/e/_/2026/01/02/{'0' * 64}.bin"
@@ -71,5 +72,5 @@ def test_keys_have_their_form() -> None:
 
 
 def test_what_is_built_is_parsed() -> None:
-    assert parse(topic(CAPTURES, "e", "c"), "face-detector") == ("e", "c")
-    assert parse(topic(RECEIPTS, "e", "c"), "stored") == ("e", "c")
+    assert parse(topic(CAPTURES, CAMERA), "face-detector") == CAMERA
+    assert parse(topic(RECEIPTS, CAMERA), "stored") == CAMERA

@@ -9,10 +9,12 @@ import pytest
 from cv2.typing import MatLike
 
 from demo.sample import carried
-from detector.camera import Frame
-from detector.faces import Face, Faces, model_path
+from detector.eye.camera import Frame
+from detector.eye.faces import Face, Faces, model_path
+from detector.eye.quality import quality
+from detector.eye.visits import MAX_SHOTS, Visits
 from detector.settings import Settings
-from detector.visits import MOST, Shot, Visits, quality
+from detector.shot import Shot
 
 BEGIN = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 ROOM = np.random.default_rng(1).integers(0, 255, (480, 640, 3), np.uint8)
@@ -21,10 +23,8 @@ ROOM = np.random.default_rng(1).integers(0, 255, (480, 640, 3), np.uint8)
 def face(x: float, y: float = 200, w: int = 80, score: float = 0.9) -> Face:
     """A frontal face whose middle is at `x`, `y`."""
     left, top = int(x - w / 2), int(y - w / 2)
-    marks = np.float32([[0.3, 0.4], [0.7, 0.4], [0.5, 0.6], [0.35, 0.8], [0.65, 0.8]]) * w + (
-        left,
-        top,
-    )
+    eyes_nose_mouth = [[0.3, 0.4], [0.7, 0.4], [0.5, 0.6], [0.35, 0.8], [0.65, 0.8]]
+    marks = np.array(eyes_nose_mouth, np.float32) * w + np.array([left, top])
     return Face((left, top, w, w), score, marks)
 
 
@@ -32,16 +32,14 @@ class Room:
     """A camera at `fps`; who is in the picture is told frame by frame."""
 
     def __init__(self, fps: float = 5, **settings: Any) -> None:
-        self.visits, self.t, self.fps = (
-            Visits(Settings(edge="e", source="clip.avi", **settings)),
-            0.0,
-            fps,
-        )
+        self.visits = Visits(Settings(edge="e", source="clip.avi", **settings))
+        self.t = 0.0
+        self.fps = fps
         self.shots: list[Shot] = []
 
     def see(self, *faces: Face) -> list[Shot]:
         frame = Frame(ROOM, BEGIN + timedelta(seconds=self.t), self.t)
-        new = list(self.visits.see(frame, list(faces)))
+        new = self.visits.see(frame, list(faces))
         self.t += 1 / self.fps
         self.shots += new
         return new
@@ -50,17 +48,14 @@ class Room:
         return [shot for _ in range(round(seconds * self.fps)) for shot in self.see(*faces)]
 
     def end(self) -> list[Shot]:
-        new = list(self.visits.end())
+        new = self.visits.end()
         self.shots += new
         return new
 
     def told(self) -> list[tuple[str, int]]:
         """Visit (a letter by order of its first shot) and number of each shot."""
-        names = list(dict.fromkeys(shot.facts["visit"] for shot in self.shots))
-        return [
-            ("abcdefgh"[names.index(shot.facts["visit"])], shot.facts["shot"])
-            for shot in self.shots
-        ]
+        names = list(dict.fromkeys(shot.visit for shot in self.shots))
+        return [("abcdefgh"[names.index(shot.visit)], shot.number) for shot in self.shots]
 
 
 @pytest.fixture(params=[3, 5, 30])
@@ -71,15 +66,15 @@ def room(request: pytest.FixtureRequest) -> Room:
 def test_a_visit_has_its_first_shot_after_a_second(room: Room) -> None:
     assert room.stay(0.9, face(300)) == []
     (shot,) = room.stay(0.7, face(300))
-    assert shot.facts["shot"] == 1
-    assert "final" not in shot.facts
+    assert shot.number == 1
+    assert not shot.final
 
 
 def test_a_short_visit_has_its_shot_at_its_end() -> None:
     room = Room(10)
     assert room.stay(0.5, face(300)) == []
     (shot,) = room.stay(1.2)
-    assert shot.facts["final"] is True
+    assert shot.final is True
 
 
 def test_what_is_seen_twice_only_is_no_visit(room: Room) -> None:
@@ -107,13 +102,13 @@ def test_a_better_shot_follows_and_the_last_one_comes_at_the_end(room: Room) -> 
     for width in range(40, 112, 2):
         room.stay(0.34, face(300, w=width))
     room.stay(2)
-    shots = [shot.facts for shot in room.shots]
-    assert 2 <= len(shots) <= MOST
-    assert [fact["shot"] for fact in shots] == list(range(1, len(shots) + 1))
-    assert shots[-1]["final"] is True
-    assert shots[-1]["box"][2] == 110
-    assert [fact["quality"] for fact in shots] == sorted(fact["quality"] for fact in shots)
-    assert len({fact["visit"] for fact in shots}) == 1
+    shots = room.shots
+    assert 2 <= len(shots) <= MAX_SHOTS
+    assert [shot.number for shot in shots] == list(range(1, len(shots) + 1))
+    assert shots[-1].final is True
+    assert shots[-1].box[2] == 110
+    assert [shot.quality for shot in shots] == sorted(shot.quality for shot in shots)
+    assert len({shot.visit for shot in shots}) == 1
 
 
 def test_a_shot_that_is_hardly_better_does_not_follow(room: Room) -> None:
@@ -128,7 +123,7 @@ def test_who_stays_is_captured_again_after_a_while() -> None:
     room.stay(200, face(300))
     room.end()
     assert room.told() == [("a", 1), ("a", 2), ("a", 3), ("a", 4)]
-    times = [(shot.facts["captured_at"] - BEGIN).total_seconds() for shot in room.shots]
+    times = [(shot.captured_at - BEGIN).total_seconds() for shot in room.shots]
     assert all(abs(at - due) < 2 for at, due in zip(times, (0, 60, 120, 180), strict=True))
 
 
@@ -146,7 +141,7 @@ def test_two_who_pass_each_other_stay_two(fps: int, crossing: float) -> None:
     room.end()
     widths: dict[str, set[int]] = {}
     for shot in room.shots:
-        widths.setdefault(shot.facts["visit"], set()).add(shot.facts["box"][2])
+        widths.setdefault(shot.visit, set()).add(shot.box[2])
     assert sorted(map(sorted, widths.values())) == [[70], [90]]
 
 
@@ -171,12 +166,12 @@ def test_a_filling_outbox_leaves_one_shot_the_best(caplog: pytest.LogCaptureFixt
     room = Room(5)
     caplog.set_level("INFO")
     for _ in range(3):
-        room.visits.strict(True)
+        room.visits.limit(to_one=True)
     for width in range(40, 112, 2):
         room.stay(0.4, face(300, w=width))
     room.stay(2)
-    assert [shot.facts["box"][2] for shot in room.shots] == [110]
-    room.visits.strict(False)
+    assert [shot.box[2] for shot in room.shots] == [110]
+    room.visits.limit(to_one=False)
     assert [record.message for record in caplog.records] == ["outbox fills", "outbox has room"]
     room.stay(2, face(300))
     assert len(room.shots) == 2
@@ -186,18 +181,33 @@ def test_every_sight_is_a_visit_when_asked() -> None:
     room = Room(5, mode="every")
     room.stay(1, face(100), face(500))
     assert room.end() == []
-    assert len({shot.facts["visit"] for shot in room.shots}) == len(room.shots) == 10
-    assert {shot.facts["shot"] for shot in room.shots} == {1}
+    assert len({shot.visit for shot in room.shots}) == len(room.shots) == 10
+    assert {shot.number for shot in room.shots} == {1}
+
+
+def decoded(shot: Shot) -> MatLike:
+    picture = cv2.imdecode(np.frombuffer(shot.png, np.uint8), cv2.IMREAD_COLOR)
+    assert picture is not None
+    return picture
 
 
 def test_a_shot_is_a_picture_of_its_own_with_its_facts() -> None:
     room = Room(5, mode="every", margin=0.5)
     (shot,) = room.see(face(300, w=80))
-    assert shot.picture.shape == (160, 160, 3)
-    assert (shot.picture == ROOM[120:280, 220:380]).all()
-    assert not np.shares_memory(shot.picture, ROOM)
-    assert shot.facts["frame"] == (640, 480)
-    assert Room(5, mode="every", save_frame=True).see(face(300))[0].picture.shape == ROOM.shape
+    assert (decoded(shot) == ROOM[120:280, 220:380]).all()
+    assert shot.frame == (640, 480)
+    (whole,) = Room(5, mode="every", save_frame=True).see(face(300))
+    assert (decoded(whole) == ROOM).all()
+
+
+def test_a_sight_is_kept_though_its_frame_is_used_again() -> None:
+    room = Room(5, margin=0)
+    picture = ROOM.copy()
+    room.visits.see(Frame(picture, BEGIN, 0.0), [face(300)])
+    picture[:] = 0
+    room.t = 0.2
+    (shot,) = room.stay(1.2, face(300, score=0.1))
+    assert (decoded(shot) == ROOM[160:240, 260:340]).all()
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""What is sent, and when it is sent again: the publisher driven by hand, its clock included."""
+"""What is sent, and when it is sent again: the delivery driven by hand, its clock included."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,26 +7,29 @@ from typing import Any
 import pytest
 
 from bus.message import Down, Event, Message, Up
+from bus.topics import CameraId
+from detector.delivery import PROBE_AFTER_AT_MOST_S, REFUSALS, REORDER, Delivery
 from detector.outbox import Outbox
-from detector.publisher import PROBE_MAX, REFUSALS, REORDER, Publisher
-from tests.unit.test_outbox import add, receipt
+from tests.support.captures import receipt, shot
 
+DOOR = CameraId("edge-1", "door")
 LINK = "$SYS/broker/connection/edge-1.cloud/state"
 
 
 class Bench:
-    """A publisher over a real outbox, with everything it sends kept by transmission."""
+    """A delivery over a real outbox, with everything it sends kept by transmission."""
 
     def __init__(self, path: Path, window: int = 64) -> None:
-        self.path, self.now = path, 100.0
-        self.outbox = Outbox(path, "edge-1", "door")
-        self.publisher = Publisher(self.outbox, window)
+        self.path = path
+        self.now = 100.0
+        self.outbox = Outbox(path, DOOR)
+        self.delivery = Delivery(self.outbox, window)
         self.sent: list[tuple[int, int]] = []  # seq, tx
 
     def step(self, event: Event | None = None, after: float = 0.0) -> list[int]:
         """The seqs that are sent `after` seconds later."""
         self.now += after
-        facts = [dict(message.properties) for message in self.publisher.step(event, self.now)]
+        facts = [dict(message.properties) for message in self.delivery.step(event, self.now)]
         self.sent += [(int(fact["seq"]), int(fact["tx"])) for fact in facts]
         return [int(fact["seq"]) for fact in facts]
 
@@ -51,7 +54,7 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
 
 def fill(bench: Bench, count: int) -> None:
     for _ in range(count):
-        add(bench.outbox)
+        bench.outbox.add(shot())
 
 
 def test_nothing_is_sent_without_a_broker(bench: Bench) -> None:
@@ -137,7 +140,7 @@ def test_probes_come_at_least_every_five_minutes(bench: Bench) -> None:
     fill(bench, 1)
     bench.step(Up(False))
     probes = sum(len(bench.step(after=1)) for _ in range(86_400))
-    assert 86_400 / PROBE_MAX <= probes <= 86_400 / PROBE_MAX + 20
+    assert 86_400 / PROBE_AFTER_AT_MOST_S <= probes <= 86_400 / PROBE_AFTER_AT_MOST_S + 20
 
 
 def test_no_probe_while_the_link_is_down(bench: Bench) -> None:
@@ -192,10 +195,11 @@ def test_a_receipt_for_other_bytes_changes_nothing(bench: Bench) -> None:
 def test_a_sound_capture_is_not_let_go_at_the_first_quarantine(bench: Bench) -> None:
     fill(bench, 1)
     bench.step(Up(False))
-    began, refused = (
-        bench.now,
-        {"status": "quarantined", "reason": "sha256: is not that of the payload"},
-    )
+    began = bench.now
+    refused: dict[str, Any] = {
+        "status": "quarantined",
+        "reason": "sha256: is not that of the payload",
+    }
     for _ in range(REFUSALS - 1):
         assert bench.home(1, **refused) == []
         while not bench.step(after=1):
@@ -248,4 +252,4 @@ def test_a_receipt_of_an_earlier_life_condemns_nothing(bench: Bench) -> None:
     assert again.outbox.waiting == 2
     assert again.step(after=1.9) == []
     again.outbox.close()
-    bench.outbox = Outbox(bench.path, "edge-1", "door")
+    bench.outbox = Outbox(bench.path, DOOR)

@@ -1,0 +1,1 @@
+"""Looks: camera in, shots out. The only place that knows OpenCV."""
