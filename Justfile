@@ -28,6 +28,7 @@ default:
 [group('use')]
 @audit *WORDS:
     case "$*" in \
+        'demo --help' | 'containers --help') exec python -m audit --help ;; \
         '' | --quick) \
             [ "$(docker compose -f compose/compose.yaml ps --quiet store 2>/dev/null)" ] || \
                 exec python -m demo.audit "$@" ;; \
