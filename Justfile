@@ -149,6 +149,7 @@ default:
     ruff check
     ruff format --check
     mypy
+    lint-imports --no-logo >/dev/null || { lint-imports; exit 1; }
     python -m tests.docs.settings_table --check
     python -m tests.docs.links
     {{ quote(just_executable()) }} fresh arm64
