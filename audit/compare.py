@@ -24,7 +24,7 @@ from audit.ranges import DROPPED, QUARANTINED, SPOILT, STORED, TWICE, WAITING, M
 from bus.message import ContractError
 from bus.topics import checked
 from demo.stack import BUCKET, Stack, StackError, answers
-from deploy.containers import COMPOSE, containers
+from deploy.containers import Project
 from detector.outbox_reader import Ledger as Ledger
 from detector.outbox_reader import LedgerError as LedgerError
 from detector.outbox_reader import Reader, Row
@@ -307,7 +307,7 @@ def main() -> None:
         )
     if not (chosen.outbox or chosen.demo or chosen.bucket or chosen.endpoint) and _in_containers():
         print("the containers:", file=sys.stderr)
-        command = [*COMPOSE, "run", "--rm", "--quiet-pull", "audit"]
+        command = [*Project("compose").compose, "run", "--rm", "--quiet-pull", "audit"]
         sys.exit(subprocess.run([*command, *_inside(chosen)], check=False).returncode)
     chosen.bucket = chosen.bucket or BUCKET
     try:
@@ -330,10 +330,7 @@ def main() -> None:
 
 def _in_containers() -> bool:
     """Whether a store that stands in for AWS runs here; one half of a real system has none."""
-    return any(
-        one["Config"]["Labels"]["com.docker.compose.service"] == "store"
-        for one in containers("compose")
-    )
+    return any(part.service == "store" for part in Project("compose").parts())
 
 
 def _inside(chosen: argparse.Namespace) -> list[str]:

@@ -3,6 +3,7 @@
 import json
 import os
 import pty
+import re
 import shutil
 import signal
 import subprocess
@@ -16,6 +17,7 @@ import pytest
 from tests.manifests.apiserver import ApiServer
 
 ROOT = Path(__file__).resolve().parents[2]
+BAKE = ROOT / "docker-bake.hcl"
 WRITTEN_IN = {"cloud.example.com": "cloud.facebridge.test", "BUCKET=my-faces": "BUCKET=our-faces"}
 HALVES = {
     "edge": ("facebridge", ["detector", "edge-broker", "logger"]),
@@ -492,7 +494,7 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with an ssh and a docker of its own, first on PATH."""
     for name, script in {
         "docker": 'echo "$@" >>"$0.args"; [ ! -e "$0.no-$1" ] || exit 1\n'
-        'case $1 in save) echo "$@" >"$3" ;; image) echo arm64 ;; esac',
+        'case $1 in buildx) echo "${TAG-}|${REGISTRY-}|${PLATFORM-}" >"$0.env" ;; save) echo "$@" >"$3" ;; image) echo arm64 ;; esac',
         "ssh": 'echo "$@" >>"$0.args"; case $* in *uname*) [ ! -e "$0.off" ] && echo "${KIND-aarch64}" ;;\n'
         '*--version) [ ! -e "$0.no-sudo" ] ;; *) cat >"$0.stdin"; [ ! -e "$0.broken" ] ;; esac',
     }.items():
@@ -520,29 +522,32 @@ def test_images_are_for_this_machine(host: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "made"),
+    ("words", "result", "made"),
     [
-        (
-            "--platform linux/arm64",
-            "--platform linux/arm64 --target broker --load --tag facebridge/broker:dev .",
-        ),
+        ("--platform linux/arm64", "--load", "dev||linux/arm64"),
         (
             "--push r.example.com/a",
-            "--platform linux/amd64,linux/arm64 --target broker --push --tag r.example.com/a/facebridge/broker:dev .",
+            "--push",
+            "dev|r.example.com/a|linux/amd64,linux/arm64",
         ),
-        (
-            "--push r --platform linux/arm64",
-            "--platform linux/arm64 --target broker --push --tag r/facebridge/broker:dev .",
-        ),
+        ("--push r --platform linux/arm64", "--push", "dev|r|linux/arm64"),
     ],
 )
-def test_images_for_other_machines(words: str, made: str, host: Path) -> None:
+def test_images_for_other_machines(words: str, result: str, made: str, host: Path) -> None:
     ran = images("build", *words.split())
     assert (ran.returncode, ran.stderr) == (0, "")
-    first, *rest = dockers(host, "buildx build")
-    assert first == f"buildx build {made}"
-    assert len(rest) == 5
+    assert dockers(host, "buildx bake") == [f"buildx bake {result}"]
+    assert (host / "docker.env").read_text() == f"{made}\n"
     assert not dockers(host, "compose")
+
+
+def test_every_image_is_baked() -> None:
+    texts = [file.read_text() for file in (ROOT / "compose").glob("*.yaml")]
+    composed = {name for text in texts for name in re.findall(r"image: facebridge/(\w+):", text)}
+    lists = re.findall(r'= \{? ?(?:image = )?\["(\w+(?:", "\w+)+)"\]', BAKE.read_text())
+    assert [set(names.split('", "')) for names in lists] == [composed, composed]
+    stages = re.findall(r"^FROM \S+ AS (\S+)$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
+    assert composed <= set(stages)
 
 
 @pytest.mark.parametrize(
