@@ -269,5 +269,15 @@ def test_a_site_with_a_secret_of_the_old_way_goes_on(tmp_path: Path) -> None:
         assert text == json.dumps(old[key])
 
 
+def test_a_second_device_is_a_second_folder(tmp_path: Path) -> None:
+    folder = checkout(tmp_path)
+    enrol(folder / "pki", "edge-08")
+    shutil.copytree(folder / "k8s/edge", folder / "k8s/edge-08")
+    file = folder / "k8s/edge-08/kustomization.yaml"
+    file.write_text(file.read_text().replace("../../pki/edge-07", "../../pki/edge-08"))
+    secrets = [thing for thing in rendered(file.parent) if thing["kind"] == "Secret"]
+    assert [texts(secret)["EDGE"] for secret in secrets] == ["edge-08"]
+
+
 def by_name(things: Things) -> dict[tuple[str, str], dict[str, Any]]:
     return {(thing["kind"], thing["metadata"]["name"]): thing for thing in things}
