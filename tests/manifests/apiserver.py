@@ -178,14 +178,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self, path: str, query: dict[str, str], body: Thing) -> Any:
         server = self.server
-        match = PATH.fullmatch(path)
         if path == "/openapi/v2":
             return []  # the empty document, in protobuf: kubectl leaves the checking to the server
-        if not match or "sendInitialEvents" in query:
-            raise RefusedError(404, "NotFound", "the server could not find the requested resource")
-        namespace, plural, name = match.groups()
-        if not plural:  # /api/v1/namespaces/NAME
-            namespace, plural, name = None, "namespaces", namespace
+        plural, namespace, name = _parsed(path, query)
         key = (plural, namespace or "", name or body.get("metadata", {}).get("name", ""))
         applies = self.headers["Content-Type"] == "application/apply-patch+yaml"
         if name and key not in server.things and not applies:
@@ -198,6 +193,10 @@ class _Handler(BaseHTTPRequestHandler):
             return [f"{name} says hello"]
         if name:
             return server.things[key]
+        return self._list(plural, namespace, query)
+
+    def _list(self, plural: str, namespace: str | None, query: dict[str, str]) -> Any:
+        server = self.server
         if "watch" in query:
             return server.events(plural, namespace, query)
         there = [thing for (kind, *_), thing in server.things.items() if kind == plural]
@@ -211,6 +210,17 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, *_: object) -> None:
         """Say nothing."""
+
+
+def _parsed(path: str, query: dict[str, str]) -> tuple[str, str | None, str | None]:
+    """Plural, namespace and name of what is asked for."""
+    match = PATH.fullmatch(path)
+    if not match or "sendInitialEvents" in query:
+        raise RefusedError(404, "NotFound", "the server could not find the requested resource")
+    namespace, plural, name = match.groups()
+    if plural:
+        return plural, namespace, name
+    return "namespaces", None, namespace  # /api/v1/namespaces/NAME
 
 
 def _discovery() -> dict[str, Thing]:

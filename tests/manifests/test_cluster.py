@@ -342,7 +342,7 @@ def test_what_left_the_manifests_leaves_the_cluster(server: ApiServer) -> None:
             "endpointslice.kubernetes.io/managed-by": "endpointslice-controller.k8s.io",
         },
     }.items():
-        thing = {
+        thing: dict[str, object] = {
             "apiVersion": "discovery.k8s.io/v1",
             "kind": "EndpointSlice",
             "addressType": "IPv4",

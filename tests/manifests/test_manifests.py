@@ -124,29 +124,39 @@ def test_every_pod_keeps_our_rules(overlay: str) -> None:
         assert not any("hostPath" in volume for volume in pod.get("volumes", ()))
 
 
+REFERENCES = {
+    "configMap": ("ConfigMap", "name"),
+    "configMapRef": ("ConfigMap", "name"),
+    "secret": ("Secret", "secretName"),
+    "secretRef": ("Secret", "name"),
+    "secretKeyRef": ("Secret", "name"),
+    "persistentVolumeClaim": ("PersistentVolumeClaim", "claimName"),
+}
+
+
 @pytest.mark.parametrize("overlay", OVERLAYS)
 def test_what_is_named_is_there(overlay: str) -> None:
-    secrets = names(overlay, "Secret")
+    there = {(thing["kind"], thing["metadata"]["name"]) for thing in render(overlay)}
     if overlay in ("cloud/node-port", "cloud/load-balancer"):
-        secrets = secrets | {"store"}  # optional, and made by hand
-    maps, claims = names(overlay, "ConfigMap"), names(overlay, "PersistentVolumeClaim")
+        there.add(("Secret", "store"))  # optional, and made by hand
     for _, pod in pods(overlay):
-        for volume in pod.get("volumes", ()):
-            if "configMap" in volume:
-                assert volume["configMap"]["name"] in maps
-            if "secret" in volume:
-                assert volume["secret"]["secretName"] in secrets
-            if "persistentVolumeClaim" in volume:
-                assert volume["persistentVolumeClaim"]["claimName"] in claims
-        text = json.dumps(pod)
-        for container in pod["containers"]:
-            for source in container.get("envFrom", ()):
-                assert (
-                    source.get("configMapRef", source.get("secretRef"))["name"] in maps | secrets
-                ), text
-            for env in container.get("env", ()):
-                if key := env.get("valueFrom", {}).get("secretKeyRef"):
-                    assert key["name"] in secrets
+        assert set(references(pod)) <= there
+    used = {name for _, pod in pods(overlay) for kind, name in references(pod) if kind == "Secret"}
+    assert names(overlay, "Secret") <= used
+
+
+def references(part: Any) -> Iterator[tuple[str, str]]:
+    """Kind and name of each ConfigMap, Secret and claim that a part of a pod names."""
+    if isinstance(part, list):
+        for each in part:
+            yield from references(each)
+    if isinstance(part, dict):
+        for key, value in part.items():
+            if key in REFERENCES:
+                kind, field = REFERENCES[key]
+                yield kind, value[field]
+            else:
+                yield from references(value)
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
