@@ -138,6 +138,7 @@ default:
     ruff check
     ruff format --check
     mypy
+    cfn-lint deploy/aws.yaml
     {{ quote(just_executable()) }} fresh arm64 size
 
 # Put the code into its one format
