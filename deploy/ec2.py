@@ -11,30 +11,17 @@ from ipaddress import IPv4Network
 from pathlib import Path
 from typing import NoReturn
 
-from botocore import exceptions
 from botocore.exceptions import BotoCoreError, ClientError
 from botocore.parsers import ResponseParserError
 from rich.console import Console
 from rich.table import Table
 
 from deploy import plan
-from deploy.aws import UBUNTU, Aws, AwsError
-from deploy.plan import PORT, SILENT, TYPE, Row, Site
+from deploy.aws import UBUNTU, Aws
+from deploy.errors import AwsError, said
+from deploy.plan import SILENT, TYPE
+from deploy.site import PORT, Row, Site
 from identity.authority import PkiError
-
-NOT_AWS = "it may not be AWS that answers: check AWS_ENDPOINT_URL and HTTPS_PROXY"
-KEYS = "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
-# What is to be done about an error code of AWS, by a pattern that finds it.
-ADVICE = {
-    "AccessDenied|Unauthorized|Forbidden": (
-        "ask for the right to {call}, or set another AWS_PROFILE"
-    ),
-    "Token|Signature|AuthFailure|AccessKeyId|Credential": (
-        f"log in again, or check AWS_PROFILE or {KEYS}"
-    ),
-    "LimitExceeded": "free some, or ask for more in Service Quotas",
-    r"^\d*$": NOT_AWS,
-}
 
 
 class Progress:
@@ -135,38 +122,6 @@ def _agreed(rows: list[Row], chosen: argparse.Namespace, title: str) -> bool:
     return True
 
 
-def _said(error: Exception) -> str:
-    """An error in one line, with what to do next."""
-    text = " ".join(str(error).split())
-    match error:
-        case exceptions.NoRegionError():
-            return "which region? --region eu-central-1, or AWS_DEFAULT_REGION, or aws configure"
-        case exceptions.NoCredentialsError() | exceptions.PartialCredentialsError():
-            return f"AWS: {text}: aws configure, or set AWS_PROFILE, or {KEYS}"
-        case exceptions.ConnectionError() | exceptions.HTTPClientError():
-            return f"AWS: {text}: check the network, --region and AWS_ENDPOINT_URL"
-        case ClientError():
-            return _refused(error)
-        case ResponseParserError():
-            return f"AWS: {text[:60]}...: {NOT_AWS}"
-        case BotoCoreError():
-            return f"AWS: {text}: check the settings in ~/.aws and AWS_*"
-    return text
-
-
-def _refused(error: ClientError) -> str:
-    """A refusal of AWS in one line, with what to do next."""
-    call = error.operation_name
-    answer = error.response.get("Error", {})  # which a page that is not AWS's lacks
-    code = answer.get("Code", "")
-    message = answer.get("Message", "").partition("Encoded authorization failure")[0]
-    what = f"AWS says no to {call}: {' '.join(message.split())} ({code})"
-    for pattern, advice in ADVICE.items():
-        if re.search(pattern, code):
-            return f"{what}: {advice.format(call=call)}"
-    return what
-
-
 def _name(text: str) -> str:
     if not re.fullmatch("(?!sg-)[a-z][a-z0-9-]{0,31}", text):
         raise argparse.ArgumentTypeError(
@@ -252,7 +207,7 @@ def main() -> None:
     except (KeyboardInterrupt, EOFError):
         sys.exit(f"stopped; {progress}")
     except (AwsError, PkiError, BotoCoreError, ClientError, ResponseParserError, OSError) as error:
-        sys.exit(_said(error) if chosen.which == "status" else f"{_said(error)}; {progress}")
+        sys.exit(said(error) if chosen.which == "status" else f"{said(error)}; {progress}")
 
 
 if __name__ == "__main__":

@@ -26,13 +26,15 @@ from typing import Any
 
 import boto3
 import botocore.loaders
+import botocore.session
 import pytest
 from botocore.client import BaseClient, Config
 from botocore.exceptions import ClientError
 from cfnlint.decode import decode  # type: ignore[import-untyped]
 
-from deploy import aws, ec2, plan
+from deploy import ec2, plan, stack
 from deploy.archive import Archive
+from deploy.site import Row
 from identity.authority import Authority
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -103,7 +105,7 @@ class Account:
             patch.setattr(sys, "argv", ["ec2", *words, *pki])
             patch.setattr(sys, "stdin", io.StringIO())
             patch.setattr(plan, "answers", lambda _: self.broker)
-            patch.setattr(aws, "POLL_S", 1)
+            patch.setattr(stack, "POLL_S", 1)
             patch.setattr(BaseClient, "_make_api_call", self._caller())
             ended: Any = 0
             try:
@@ -185,7 +187,7 @@ def account(
     server: str, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> Account:
     # One for all runs, for it reads many megabytes.
-    monkeypatch.setattr(botocore.loaders, "create_loader", lambda _: LOADER)
+    monkeypatch.setattr(botocore.session, "create_loader", lambda _: LOADER)
     pki = tmp_path_factory.getbasetemp() / "pki"
     for name in ("cloud-broker", "processor"):
         if not Authority(pki).has(name):
@@ -518,7 +520,7 @@ def test_ctrl_c_after_a_call_does_not_doubt_it(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(ec2, "print", interrupted, raising=False)
     progress = ec2.Progress()
     with pytest.raises(KeyboardInterrupt):
-        progress.through([plan.Row("instance", "i-1", "remove", lambda: None)])
+        progress.through([Row("instance", "i-1", "remove", lambda: None)])
     assert str(progress) == "done so far: remove instance i-1; the same command goes on"
 
 
