@@ -90,7 +90,10 @@ class Project:
 
 
 def up(which: str) -> None:
-    """Build, start, wait until all is healthy, say where to look; end with one line if that fails."""
+    """Build, start, wait until all is healthy, say where to look.
+
+    Ends with one line if that fails.
+    """
     project = Project(which)
     if project.ask("ls").returncode:
         sys.exit(
@@ -106,7 +109,8 @@ def up(which: str) -> None:
         if part.state == "running":
             print(f"{part.service:14} healthy {' '.join(part.ports)}")
     print(
-        "./just watch: faces as they cross    ./just audit: what arrived    ./just logs    ./just down"
+        "./just watch: faces as they cross    ./just audit: what arrived    "
+        "./just logs    ./just down"
     )
 
 
@@ -143,7 +147,7 @@ def _await(project: Project, starting: "subprocess.Popen[str]") -> Part | None:
 
 
 def _culprit(parts: Sequence[Part], reason: str) -> Part | None:
-    """The container that Compose names in its last line; if it ran out of time, one that is late."""
+    """The container that Compose names in its last line, or one that is late."""
     for part in parts:
         if part.name in reason.split() or f'"{part.service}"' in reason:
             return part

@@ -13,16 +13,32 @@ ROOT = Path(__file__).resolve().parents[2]
 BAKE = ROOT / "docker-bake.hcl"
 
 
+STAND_INS = {
+    "docker": """
+echo "$@" >>"$0.args"
+[ ! -e "$0.no-$1" ] || exit 1
+case $1 in
+    buildx) echo "${TAG-}|${REGISTRY-}|${PLATFORM-}" >"$0.env" ;;
+    save) echo "$@" >"$3" ;;
+    image) echo arm64 ;;
+esac
+""",
+    "ssh": """
+echo "$@" >>"$0.args"
+case $* in
+    *uname*) [ ! -e "$0.off" ] && echo "${KIND-aarch64}" ;;
+    *--version) [ ! -e "$0.no-sudo" ] ;;
+    *) cat >"$0.stdin"; [ ! -e "$0.broken" ] ;;
+esac
+""",
+}
+
+
 @pytest.fixture
 def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with an ssh and a docker of its own, first on PATH."""
-    for name, script in {
-        "docker": 'echo "$@" >>"$0.args"; [ ! -e "$0.no-$1" ] || exit 1\n'
-        'case $1 in buildx) echo "${TAG-}|${REGISTRY-}|${PLATFORM-}" >"$0.env" ;; save) echo "$@" >"$3" ;; image) echo arm64 ;; esac',
-        "ssh": 'echo "$@" >>"$0.args"; case $* in *uname*) [ ! -e "$0.off" ] && echo "${KIND-aarch64}" ;;\n'
-        '*--version) [ ! -e "$0.no-sudo" ] ;; *) cat >"$0.stdin"; [ ! -e "$0.broken" ] ;; esac',
-    }.items():
-        (tmp_path / name).write_text(f"#!/bin/sh\n{script}\n")
+    for name, script in STAND_INS.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{script}")
         (tmp_path / name).chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
     (tmp_path / "tmp").mkdir()
