@@ -43,7 +43,7 @@ default:
 # Make the certificate and settings of a new edge
 [group('use')]
 @enroll *ARGS:
-    exec python -m identity.enroll "$@"
+    exec python -m identity "$@"
 
 # Make the sample clip that stands in for a camera
 [group('use')]
@@ -153,6 +153,7 @@ default:
     python -m tests.docs.settings_table --check
     python -m tests.docs.links
     {{ quote(just_executable()) }} fresh arm64
+    cfn-lint deploy/aws.yaml
 
 # Put the code into its one format, and the settings into docs/settings.md
 [group('develop')]

@@ -1,4 +1,4 @@
-"""The audit against a real store: each way in which outbox and bucket can differ is told, by seq."""
+"""The audit against a real store: each way in which outbox and bucket differ is told, by seq."""
 
 import os
 import subprocess
@@ -420,7 +420,8 @@ def test_the_command_names_the_object_that_was_deleted(
     assert ran.returncode == 1
     assert ran.stdout.splitlines()[-3:] == [
         "edge-1/door missing: 2",
-        "note: only the outbox knows whether a missing seq was dropped by choice or is still on its way",
+        "note: only the outbox knows whether a missing seq was dropped by choice"
+        " or is still on its way",
         "seqs=3 stored=2 missing=1 duplicated=0",
     ]
 
@@ -608,7 +609,9 @@ def test_memory_does_not_grow_with_a_real_bucket(stack: Stack, store: Any, tmp_p
     program = (
         "import re, sys; from audit.__main__ import main\n"
         "try: main(sys.argv[1:])\n"
-        "except SystemExit: print(re.search(r'VmHWM:\\s+(\\d+)', open('/proc/self/status').read())[1])"
+        "except SystemExit:\n"
+        "    status = open('/proc/self/status').read()\n"
+        "    print(re.search(r'VmHWM:\\s+(\\d+)', status)[1])"
     )
     peaks = []
     for camera, count in (("few", 100), ("many", int(os.environ.get("AUDIT_OBJECTS", "300")))):
