@@ -33,6 +33,7 @@ class Gateway:
 
     def __init__(self, target: int) -> None:
         self.mode, self.spoilt, self.taken = "", 0, Counter[str]()
+        self.denied = ""  # what is read of keys with this in their path is refused
         gateway = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -78,6 +79,8 @@ class Gateway:
         )  # the readiness question is about the bucket
         self.spoilt += mode != ""
         body = self._read(request, 1024 if mode == "slow" else 0)
+        if self.denied and self.denied in request.path and request.command in ("GET", "HEAD"):
+            return _answer(request, 403, {}, _ERROR.format("InvalidObjectState").encode())
         if mode in REFUSALS:
             status, code = REFUSALS[mode]
             return _answer(request, status, {}, _ERROR.format(code).encode())
