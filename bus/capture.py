@@ -103,6 +103,8 @@ class Capture:
     def from_message(cls, message: Message) -> tuple["Capture", int]:
         """The capture and its transmission number; raises ContractError that names the field."""
         camera_id = parse(message.topic, CAPTURES)
+        if message.fault:
+            raise ContractError(message.fault)
         if message.content_type != CONTENT_TYPE:
             raise ContractError(f"content type: not {CONTENT_TYPE}")
         facts = dict(message.properties)

@@ -8,6 +8,7 @@ from http.server import ThreadingHTTPServer
 from prometheus_client import Counter, Gauge, Histogram, MetricsHandler
 
 from bus.settings import Settings
+from bus.topics import CameraId
 
 _CAMERA = ("edge", "camera")
 _REASON = (*_CAMERA, "reason")
@@ -37,7 +38,29 @@ detect_seconds = Histogram(
 camera_up = Gauge("facebridge_camera_up", "1 while the camera gives fresh frames", _CAMERA)
 link_up = Gauge("facebridge_link_up", "1 while the bridge to the cloud is connected")
 
+shed = Counter(
+    "facebridge_shed", "Messages dropped because their edge sent too much at once", ["edge"]
+)
+refused = Counter(
+    "facebridge_refused", "Objects that the store refused, while it took others", ["edge"]
+)
+queued_bytes = Gauge("facebridge_queued_bytes", "What waits to be stored")
+
+CAMERAS_AT_MOST = 32  # of one edge that have series of their own; names are invented for nothing
+OTHERS = "_"  # the camera of all further ones, and no name
+
+_cameras: dict[str, set[str]] = {}
+
 Ready = Callable[[], str]
+
+
+def count(counter: Counter, camera_id: CameraId) -> None:
+    """Count one of a camera that somebody else has named."""
+    cameras = _cameras.setdefault(camera_id.edge, set())
+    if len(cameras) < CAMERAS_AT_MOST:
+        cameras.add(camera_id.camera)
+    camera = camera_id.camera if camera_id.camera in cameras else OTHERS
+    counter.labels(camera_id.edge, camera).inc()
 
 
 def serve(settings: Settings, ready: Ready) -> None:
