@@ -43,8 +43,7 @@ def _connect(settings: Settings) -> Client:
         settings,
         client_id=settings.client_id,
         topics=[topics],
-        queue_size=1,  # the store may be away for hours; the broker holds what we do not read,
-        keepalive_s=0,  # and what we do not read may be a ping's answer
+        queue_size=8,  # each of up to a packet's size; they are sorted at once
         session_expiry_s=session_expiry_s,
     )
 
