@@ -28,19 +28,16 @@ from detector.eye.visits import Visits
 from detector.outbox import Outbox
 from detector.settings import Settings
 from detector.shot import Shot
+from tests.support import captures
 
 FRAME = np.zeros((480, 640, 3), np.uint8)
 BOX = (10, 10, 64, 64)
 BEHIND_AT_MOST_S = 1  # what a hang has missed beyond it is not made up for
 
-_HEAD = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\x40\0\0\0\x40\x08\2\0\0\0\0\0\0\0"
-_END = b"\0\0\0\0IEND\xaeB`\x82"
-
 
 def png(size: int) -> bytes:
-    """What the contract takes for a PNG, of about `size` bytes that no other has."""
-    filler = max(size - len(_HEAD) - len(_END), 8)
-    return _HEAD + random.randbytes(filler) + _END
+    """A PNG of about `size` bytes that no other has."""
+    return captures.png(width=64, height=64, filler=random.randbytes(max(size - 180, 8)))
 
 
 def shot(size: int) -> Shot:
