@@ -8,9 +8,10 @@ import pytest
 
 from bus.message import Down, Event, Message, Up
 from bus.topics import CameraId
-from detector.delivery import PROBE_AFTER_AT_MOST_S, REFUSALS, REORDER, Delivery
+from detector.congestion import FIRST_BYTES, MOST_BYTES
+from detector.delivery import LINK_WORD_WITHIN_S, PROBE_AFTER_AT_MOST_S, REFUSALS, REORDER, Delivery
 from detector.outbox import Outbox
-from tests.support.captures import receipt, shot
+from tests.support.captures import png, receipt, shot
 
 DOOR = CameraId("edge-1", "door")
 LINK = "$SYS/broker/connection/edge-1.cloud/state"
@@ -19,12 +20,14 @@ LINK = "$SYS/broker/connection/edge-1.cloud/state"
 class Bench:
     """A delivery over a real outbox, with everything it sends kept by transmission."""
 
-    def __init__(self, path: Path, window: int = 64) -> None:
+    def __init__(self, path: Path, window: int = 64, *, told_of_link: bool = True) -> None:
         self.path = path
         self.now = 100.0
         self.outbox = Outbox(path, DOOR)
         self.delivery = Delivery(self.outbox, window)
         self.sent: list[tuple[int, int]] = []  # seq, tx
+        if told_of_link:
+            self.step(Message(LINK, b"1"))
 
     def step(self, event: Event | None = None, after: float = 0.0) -> list[int]:
         """The seqs that are sent `after` seconds later."""
@@ -52,9 +55,9 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
     bench.outbox.close()
 
 
-def fill(bench: Bench, count: int) -> None:
+def fill(bench: Bench, count: int, size: int = 0) -> None:
     for _ in range(count):
-        bench.outbox.add(shot())
+        bench.outbox.add(shot(png=png(filler=bytes(size))))
 
 
 def test_nothing_is_sent_without_a_broker(bench: Bench) -> None:
@@ -145,8 +148,8 @@ def test_probes_come_at_least_every_five_minutes(bench: Bench) -> None:
 
 def test_no_probe_while_the_link_is_down(bench: Bench) -> None:
     fill(bench, 3)
-    bench.step(Message(LINK, b"0"))
     bench.step(Up(False))
+    bench.step(Message(LINK, b"0"))
     assert [bench.step(after=60) for _ in range(100)] == [[]] * 100
     assert bench.step(Message(LINK, b"1")) == []
     assert bench.step(after=2.1) == [1]
@@ -253,3 +256,117 @@ def test_a_receipt_of_an_earlier_life_condemns_nothing(bench: Bench) -> None:
     assert again.step(after=1.9) == []
     again.outbox.close()
     bench.outbox = Outbox(bench.path, DOOR)
+
+
+REFUSED: dict[str, Any] = {"status": "quarantined", "reason": "png: not a PNG, or cut off"}
+
+
+def test_refusals_are_counted_over_restarts(bench: Bench) -> None:
+    fill(bench, 1)
+    bench.step(Up(False))
+    for _ in range(REFUSALS - 1):
+        assert bench.outbox.waiting == 1
+        bench.home(1, **REFUSED)
+        bench.outbox.close()
+        again = Bench(bench.path)
+        again.step(Up(False))
+        bench.outbox, bench.delivery, bench.sent = again.outbox, again.delivery, again.sent
+    assert bench.outbox.waiting == 1
+    bench.home(1, **REFUSED)
+    assert bench.outbox.waiting == 0
+
+
+def test_what_is_refused_holds_a_quarter_of_the_window(bench: Bench) -> None:
+    fill(bench, 200)
+    bench.step(Up(False))
+    bad = set(range(1, 101))
+    stored: set[int] = set()
+    for _ in range(400):
+        for seq, tx in bench.sent[-64:]:
+            if seq in bad:
+                bench.home(seq, tx=tx, **REFUSED)
+            elif seq not in stored:
+                stored.add(seq)
+                bench.home(seq, tx=tx)
+        bench.step(after=2.5)
+        if len(stored) == 100:
+            break
+    assert len(stored) == 100
+    assert bench.outbox.waiting == 100
+
+
+def test_what_fails_again_lets_others_try(bench: Bench) -> None:
+    fill(bench, 64)
+    bench.step(Up(False))
+    for seq in range(1, 65):
+        bench.home(seq, **REFUSED)
+    tried: set[int] = set()
+    for _ in range(3000):
+        tried.update(bench.step(after=2.5))
+        for seq, tx in bench.sent[-16:]:
+            bench.home(seq, tx=tx, **REFUSED)
+    assert tried == set(range(1, 65))
+
+
+def test_a_receipt_that_names_another_key_changes_nothing(bench: Bench) -> None:
+    fill(bench, 2)
+    bench.step(Up(False))
+    bench.home(1, key="faces/edge-1/door/elsewhere.png")
+    assert bench.outbox.waiting == 2
+
+
+def test_nothing_leaves_before_something_is_known_of_the_link(tmp_path: Path) -> None:
+    bench = Bench(tmp_path / "other.db", told_of_link=False)
+    fill(bench, 3)
+    assert bench.step(Up(False)) == []
+    assert bench.step(after=LINK_WORD_WITHIN_S - 0.1) == []
+    assert bench.step(after=0.2) == [1, 2, 3]
+    bench.outbox.close()
+
+
+def test_nothing_leaves_while_the_link_is_down(bench: Bench) -> None:
+    bench.step(Up(False))
+    bench.step(Message(LINK, b"0"))
+    fill(bench, 3)
+    assert [bench.step(after=60) for _ in range(10)] == [[]] * 10
+    assert bench.step(Message(LINK, b"1")) == [1, 2, 3]
+
+
+def test_the_first_flight_is_small(bench: Bench) -> None:
+    fill(bench, 64, size=100_000)
+    assert len(bench.step(Up(False))) * 100_000 <= FIRST_BYTES + 100_000
+
+
+def test_the_window_opens_with_what_comes_home_up_to_its_bound(bench: Bench) -> None:
+    fill(bench, 300, size=400_000)
+    flight = bench.step(Up(False))
+    longest = len(flight)
+    on_their_way = list(flight)
+    while on_their_way:
+        on_their_way += bench.home(on_their_way.pop(0), after=0.01)
+        longest = max(longest, len(on_their_way))
+    assert len(flight) < 3
+    assert MOST_BYTES - 800_000 <= longest * 400_000 <= MOST_BYTES + 800_000
+    assert bench.outbox.waiting == 0
+
+
+def test_a_loss_halves_the_window_once(bench: Bench) -> None:
+    fill(bench, 400, size=20_000)
+    on_their_way = bench.step(Up(False))
+    for _ in range(100):
+        on_their_way += bench.home(on_their_way.pop(0), after=0.01)
+    before = bench.delivery._congestion.size
+    for seq in on_their_way[10 : 10 + REORDER + 5]:
+        bench.home(seq)
+    bench.step(after=10)
+    assert bench.delivery._congestion.size == pytest.approx(before / 2, rel=0.2)
+
+
+def test_a_lost_session_is_sent_again_little_by_little(bench: Bench) -> None:
+    fill(bench, 200, size=100_000)
+    on_their_way = bench.step(Up(False))
+    for _ in range(100):
+        on_their_way += bench.home(on_their_way.pop(0), after=0.01)
+    assert len(on_their_way) * 100_000 > 2 * FIRST_BYTES
+    bench.step(Down())
+    assert len(bench.step(Up(False))) * 100_000 <= FIRST_BYTES + 100_000
