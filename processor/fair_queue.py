@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 
 from bus.message import Message
 
-EDGE_BYTES = 16 * 1024 * 1024  # that one edge may have waiting,
+EDGE_BYTES = 9 * 1024 * 1024  # that one edge may have waiting,
 EDGE_MESSAGES = 256  # and no more messages than these
-TOTAL_BYTES = 96 * 1024 * 1024  # that all edges together may have waiting
+TOTAL_BYTES = 24 * 1024 * 1024  # of all edges; less than the broker lets us have in our hands
 
 
 @dataclass(slots=True)
