@@ -24,10 +24,20 @@ default:
 @demo *ARGS:
     {{ with_mosquitto }} exec python -m demo "$@"
 
-# Compare what was captured with what the bucket holds
+# Compare what was captured with what the bucket holds; --help names the ways
 [group('use')]
-@audit *ARGS:
-    exec python -m audit "$@"
+@audit *WORDS:
+    case "$*" in \
+        '' | --quick) \
+            [ "$(docker compose -f compose/compose.yaml ps --quiet store 2>/dev/null)" ] || \
+                exec python -m demo.audit "$@" ;; \
+        demo | 'demo '*) shift; exec python -m demo.audit "$@" ;; \
+        containers | 'containers '*) shift ;; \
+        *) exec python -m audit "$@" ;; \
+    esac; \
+    [ "${1-}" = bucket ] || set -- outbox /outbox/outbox.db "$@"; \
+    echo 'the containers:' >&2; \
+    {{ compose }} run --rm --quiet-pull audit "$@"
 
 # Make the certificate and settings of a new edge
 [group('use')]
@@ -132,19 +142,22 @@ default:
     uv pip install --quiet --python .tools/opencv5 --require-hashes --no-deps -r requirements/opencv5.txt
     {{ with_mosquitto }} exec .tools/opencv5/bin/python -m pytest tests/integration/test_detector.py tests/integration/test_sample.py
 
-# Check style, types, locks and the size of the clients
+# Check style, types, docs, locks, and who imports whom
 [group('develop')]
 @check:
     ruff check
     ruff format --check
     mypy
-    {{ quote(just_executable()) }} fresh arm64 size
+    python -m tests.docs.settings_table --check
+    python -m tests.docs.links
+    {{ quote(just_executable()) }} fresh arm64
 
-# Put the code into its one format
+# Put the code into its one format, and the settings into docs/settings.md
 [group('develop')]
 @fmt:
     ruff check --fix
     ruff format
+    python -m tests.docs.settings_table
 
 # Bring the locks in line with pyproject.toml; --upgrade takes the newest versions too
 [group('develop')]
@@ -176,8 +189,3 @@ default:
             --python-platform aarch64-manylinux_2_28 --python-version $python -r requirements/$group.txt; \
     done; done
     ! grep -rnE 'amd64|x86_64' Dockerfile compose
-
-# The four clients stay small enough to read in an evening.
-[private]
-@size:
-    python tests/size.py 1250

@@ -19,9 +19,11 @@ from rich.live import Live
 from rich.table import Table
 
 import bus.settings
-from audit.compare import Findings, Ledger, LedgerError, audit
+from audit.compare import audit
+from audit.findings import Findings
 from demo import contact_sheet, sample
 from demo.stack import BUCKET, PARTS, ROOT, Stack, StackError
+from detector.outbox_reader import Ledger, LedgerError
 from detector.settings import Settings
 
 FOLDER = ROOT / ".run" / "demo"

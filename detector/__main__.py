@@ -2,11 +2,9 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-
-from cv2.typing import MatLike
 
 from bus import metrics
 from bus.client import Client, stopping
@@ -15,7 +13,7 @@ from bus.message import Message
 from bus.topics import LINK, RECEIPTS, CameraId, topic
 from detector.delivery import Delivery
 from detector.eye.camera import Away, Ended, Frame, Look, looks
-from detector.eye.faces import Face, Faces, model_path
+from detector.eye.faces import Faces, Find, model_path
 from detector.eye.visits import Visits
 from detector.outbox import Outbox
 from detector.settings import Settings
@@ -23,8 +21,6 @@ from detector.shot import Shot
 from detector.status import Status
 
 STALE_S = 30.0  # without a frame, after which the detector is not ready
-
-Find = Callable[[MatLike], list[Face]]
 
 
 class Detector:

@@ -4,143 +4,190 @@ import json
 import os
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
+from types import TracebackType
+from typing import NamedTuple, Self
 
-from audit.ranges import DROPPED, QUARANTINED, WAITING, Marks
 from bus.topics import CameraId, face_key
-from detector import outbox as kept
+from detector.outbox import QUARANTINED
+
+BUSY_S = 5  # how long a writer may keep us waiting
+
+_ENTRY = "SELECT seq, sha256, facts, size, png IS NOT NULL FROM captures"
 
 
 class LedgerError(Exception):
     """The outbox cannot be read; the text says why and what to do."""
 
 
-@dataclass(frozen=True)
-class Ledger:
-    """What an outbox knows: every seq up to `captured` was captured, and each is in one of three places.
+class Gap(NamedTuple):
+    """Seqs from `first` to `last` that will never be in the bucket, and why."""
 
-    `waiting` have no receipt yet; `gaps` (first, last, reason) will never be in the bucket; the rest is stored.
+    first: int
+    last: int
+    reason: str
+
+    @property
+    def length(self) -> int:
+        """How many seqs they are."""
+        return self.last - self.first + 1
+
+    @property
+    def quarantined(self) -> bool:
+        """Whether they were refused; any other reason dropped them on the device."""
+        return self.reason == QUARANTINED
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ledger:
+    """What an outbox knows: every seq up to `captured` was captured, and each is in one place.
+
+    `waiting_seqs` have no receipt yet; `gaps` will never be in the bucket; the rest is stored.
     """
 
-    edge: str
-    camera: str
+    camera_id: CameraId
     captured: int
-    waiting: int
-    gaps: list[tuple[int, int, str]]
+    waiting_seqs: tuple[int, ...]
+    gaps: tuple[Gap, ...]
 
     @classmethod
     def read(cls, outbox: Path) -> "Ledger":
         """The ledger at this moment; raises LedgerError."""
-        with closing(Reader(outbox)) as reader:
+        with OutboxReader(outbox) as reader:
             return reader.ledger()
 
-    def given_up(self, reason: str) -> int:
-        """How many seqs are gaps for this reason."""
-        return sum(last - first + 1 for first, last, why in self.gaps if why == reason)
+    @property
+    def waiting(self) -> int:
+        """How many have no receipt yet."""
+        return len(self.waiting_seqs)
 
     @property
     def stored(self) -> int:
         """How many a receipt has named as stored."""
-        return self.captured - self.waiting - sum(last - first + 1 for first, last, _ in self.gaps)
+        return self.captured - self.waiting - sum(gap.length for gap in self.gaps)
+
+    def given_up(self, reason: str) -> int:
+        """How many seqs are gaps for this reason."""
+        return sum(gap.length for gap in self.gaps if gap.reason == reason)
 
 
-@dataclass(frozen=True)
-class Row:
-    """What the ledger remembers of one capture: the key that it has in the bucket, and the hash of its bytes."""
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """What the ledger remembers of one capture.
 
+    `key` is the one that it has in the bucket; `sha256` and `size`, in bytes, are those of its PNG;
+    `facts` are as they travel; `waiting` says that it has no receipt yet.
+    """
+
+    seq: int
     key: str
     sha256: str
+    size: int
+    facts: dict[str, str]
+    waiting: bool
 
 
-class Reader:
-    """An outbox, open for reading only. Everything raises LedgerError where it cannot be read."""
+class OutboxReader:
+    """The outbox in the file `path`, open for reading only; a context manager.
 
-    def __init__(self, outbox: Path) -> None:
-        if not outbox.is_file():
+    Everything raises LedgerError where the file cannot be read.
+    """
+
+    def __init__(self, path: Path) -> None:
+        if not path.is_file():
             raise LedgerError(
-                f"there is no outbox {outbox}: run ./just demo first, or name one with --outbox"
+                f"there is no outbox {path}: "
+                "run ./just demo first, or name one: ./just audit outbox FILE"
             )
-        if not os.access(outbox, os.R_OK):
+        if not os.access(path, os.R_OK):
             raise LedgerError(
-                f"the outbox {outbox} may not be read by you: audit as the user who owns it"
+                f"the outbox {path} may not be read by you: audit as the user who owns it"
             )
-        self._path, self._owner = outbox, ("", "")
-        with self._told():
-            uri = f"{outbox.resolve().as_uri()}?mode=ro"
-            self._db = sqlite3.connect(uri, uri=True, timeout=5, isolation_level=None)
+        self._path = path
+        with self._errors():
+            uri = f"{path.resolve().as_uri()}?mode=ro"
+            self._db = sqlite3.connect(uri, uri=True, timeout=BUSY_S, isolation_level=None)
 
-    def close(self) -> None:
-        """Give the file up."""
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self._db.close()
 
-    def ledger(self, marks: Marks | None = None) -> Ledger:
-        """The ledger at this moment; what it says of each seq goes into `marks`.
+    def ledger(self) -> Ledger:
+        """The ledger at this moment.
 
-        The transaction is short: behind one as long as an audit, the outbox's journal would grow on the device.
+        The transaction is short: behind one as long as an audit, the outbox's journal would grow
+        on the device.
         """
-        waiting = 0
-        with self._told():
+        with self._errors():
             self._db.execute("BEGIN")
             try:
-                owner = self._db.execute("SELECT edge, camera, last_seq FROM outbox").fetchone()
-                for (seq,) in self._db.execute("SELECT seq FROM captures WHERE png IS NOT NULL"):
-                    waiting += 1
-                    if marks is not None:
-                        marks[seq] = WAITING
-                gaps = self._db.execute(
-                    "SELECT first, last, reason FROM gaps ORDER BY first"
-                ).fetchall()
+                camera_id = self._camera_id
+                (captured,) = self._db.execute("SELECT last_seq FROM outbox").fetchone()
+                waiting = self._db.execute("SELECT seq FROM captures WHERE png IS NOT NULL")
+                waiting_seqs = tuple(seq for (seq,) in waiting)
+                gaps = self._db.execute("SELECT first, last, reason FROM gaps ORDER BY first")
+                return Ledger(
+                    camera_id=camera_id,
+                    captured=captured,
+                    waiting_seqs=waiting_seqs,
+                    gaps=tuple(Gap(*gap) for gap in gaps),
+                )
             finally:
                 self._db.execute("ROLLBACK")
+
+    def entry(self, seq: int) -> Entry | None:
+        """What is remembered of a capture; None when it was dropped, or settled long ago."""
+        with self._errors():
+            row = self._db.execute(f"{_ENTRY} WHERE seq = ?", (seq,)).fetchone()
+            return self._entry(row) if row else None
+
+    def entries(self) -> list[Entry]:
+        """All that is remembered, oldest first: what waits, and the newest of what is settled."""
+        with self._errors():
+            rows = self._db.execute(f"{_ENTRY} ORDER BY seq").fetchall()
+            return [self._entry(row) for row in rows]
+
+    @cached_property
+    def _camera_id(self) -> CameraId:
+        """Whose outbox it is, which never changes."""
+        owner = self._db.execute("SELECT edge, camera FROM outbox").fetchone()
         if not owner:
             raise LedgerError(
                 f"the outbox {self._path} has no camera yet: start its detector first"
             )
-        if marks is not None:
-            for first, last, reason in gaps:
-                marks.fill(first, last, _given_up(reason))
-        edge, camera, captured = owner
-        self._owner = edge, camera
-        return Ledger(edge, camera, captured, waiting, gaps)
+        return CameraId(*owner)
 
-    def row(self, seq: int) -> Row | None:
-        """What is remembered of a capture: it never changes, and is gone when that was dropped or settled long ago."""
-        with self._told():
-            row = self._db.execute(
-                "SELECT facts, sha256 FROM captures WHERE seq = ?", (seq,)
-            ).fetchone()
-            if not row:
-                return None
-            at = datetime.fromisoformat(json.loads(row[0])["captured_at"])
-            return Row(face_key(CameraId(*self._owner), at, seq), row[1])
-
-    def now(self, seq: int) -> int:
-        """The mark of a capture that waits, was dropped or quarantined by now; 0 of one that is settled."""
-        with self._told():
-            if self._db.execute(
-                "SELECT 1 FROM captures WHERE seq = ? AND png IS NOT NULL", (seq,)
-            ).fetchone():
-                return WAITING
-            query = "SELECT last, reason FROM gaps WHERE first <= ? ORDER BY first DESC LIMIT 1"
-            gap = self._db.execute(query, (seq,)).fetchone()
-            return _given_up(gap[1]) if gap and seq <= gap[0] else 0
+    def _entry(self, row: tuple[int, str, str, int, int]) -> Entry:
+        seq, sha256, text, size, waiting = row
+        facts = json.loads(text)
+        captured_at = datetime.fromisoformat(facts["captured_at"])
+        return Entry(
+            seq=seq,
+            key=face_key(self._camera_id, captured_at, seq),
+            sha256=sha256,
+            size=size,
+            facts=facts,
+            waiting=bool(waiting),
+        )
 
     @contextmanager
-    def _told(self) -> Iterator[None]:
+    def _errors(self) -> Iterator[None]:
+        """Whatever the file may do to its reader, as one error; also a row that the disk spoilt."""
         try:
             yield
-        except (
-            sqlite3.Error,
-            ValueError,
-            LookupError,
-        ) as error:  # also a row that the disk has spoilt
+        except (sqlite3.Error, ValueError, LookupError, TypeError) as error:
             raise LedgerError(
-                f"the outbox {self._path} cannot be read ({error}): is it a detector's, and are you its owner?"
+                f"the outbox {self._path} cannot be read ({error}): "
+                "is it a detector's, and are you its owner?"
             ) from None
-
-
-def _given_up(reason: str) -> int:
-    return QUARANTINED if reason == kept.QUARANTINED else DROPPED

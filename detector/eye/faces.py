@@ -5,7 +5,7 @@ YuNet: Wu et al. 2023, doi:10.1007/s11633-023-1423-y.
 
 import hashlib
 import importlib.util
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,6 +39,9 @@ class Face:
     box: Box
     score: float
     landmarks: MatLike
+
+
+Find = Callable[[MatLike], list[Face]]  # who finds the faces of a picture
 
 
 def model_path(path: Path | None) -> Path:

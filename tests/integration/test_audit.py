@@ -1,7 +1,6 @@
 """The audit against a real store: each way in which outbox and bucket can differ is told, by seq."""
 
 import os
-import sqlite3
 import subprocess
 import sys
 import tracemalloc
@@ -11,17 +10,27 @@ from contextlib import closing
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import pytest
 from botocore.exceptions import ClientError
+from pyroaring import BitMap
 
-from audit.compare import LedgerError, audit, audit_bucket, line
+from audit.compare import audit
+from audit.findings import line
+from audit.inventory import audit_bucket
+from audit.ranges import ranges
 from bus.capture import Capture
-from bus.topics import quarantine_key
+from bus.topics import CameraId, quarantine_key
 from demo.stack import BUCKET, ROOT, Stack
+from detector import outbox as outbox_module
 from detector.outbox import Outbox
-from tests.unit.test_outbox import NOW, add, receipt
+from detector.outbox_reader import LedgerError
+from tests.support.captures import CAPTURED_AT, png, receipt, shot
+
+DOOR = CameraId("edge-1", "door")
+HALL = CameraId("edge-1", "hall")
+Ran: TypeAlias = "subprocess.CompletedProcess[str]"
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +49,7 @@ def store(stack: Stack) -> Any:
 @pytest.fixture
 def outbox(tmp_path: Path, store: Any) -> Iterator[Outbox]:
     """Three captures, all stored."""
-    outbox = Outbox(tmp_path / "outbox.db", "edge-1", "door")
+    outbox = Outbox(tmp_path / "outbox.db", DOOR)
     stored(outbox, store, 3)
     yield outbox
     outbox.close()
@@ -52,20 +61,29 @@ def put(store: Any, capture: Capture, body: bytes | None = None) -> None:
     store.put_object(Bucket=BUCKET, Key=capture.key, Body=capture.png if body is None else body)
 
 
+def add(outbox: Outbox) -> Capture:
+    capture = outbox.add(shot())
+    assert capture
+    return capture
+
+
 def stored(outbox: Outbox, store: Any, count: int) -> None:
     for _ in range(count):
         capture = add(outbox)
-        assert capture
         put(store, capture)
         outbox.settle(receipt(capture))
 
 
-def command(stack: Stack, *words: str | Path, **env: str) -> "subprocess.CompletedProcess[str]":
+def command(stack: Stack, word: str, *words: str | Path, **env: str) -> Ran:
     """What `./just audit` runs, with this store."""
-    where = [] if "--demo" in words else ["--endpoint", stack.s3_url]
+    return run(stack, "audit", word, "--endpoint", stack.s3_url, *words, **env)
+
+
+def run(stack: Stack, module: str, *words: str | Path, **env: str) -> Ran:
+    """A module, with the keys of this store and nothing of the user's own."""
     plain = {name: text for name, text in os.environ.items() if not name.startswith("AWS_")}
     return subprocess.run(
-        [sys.executable, "-m", "audit.compare", *where, *words],
+        [sys.executable, "-m", module, *words],
         cwd=ROOT,
         env={**plain, **stack.keys, "AWS_EC2_METADATA_DISABLED": "true", **env},
         capture_output=True,
@@ -105,7 +123,7 @@ class Refusing:
 
 
 def key(store: Any, seq: int) -> str:
-    keys = [item["Key"] for item in store.list_objects_v2(Bucket=BUCKET)["Contents"]]
+    keys = [str(item["Key"]) for item in store.list_objects_v2(Bucket=BUCKET)["Contents"]]
     return next(key for key in keys if key.endswith(f"-{seq:09d}.png"))
 
 
@@ -118,7 +136,7 @@ def test_all_is_well(outbox: Outbox, store: Any, tmp_path: Path) -> None:
 def test_an_object_that_was_deleted_is_missing(outbox: Outbox, store: Any, tmp_path: Path) -> None:
     store.delete_object(Bucket=BUCKET, Key=key(store, 2))
     found = audit(tmp_path / "outbox.db", store, BUCKET)
-    assert (found.sound, found.missing) == (False, [2])
+    assert (found.sound, found.missing) == (False, BitMap([2]))
     assert found.line() == "captured=3 stored=2 lost=1 duplicated=0"
 
 
@@ -132,7 +150,6 @@ def test_other_bytes_are_told_though_ours_are_in_quarantine(
     outbox: Outbox, store: Any, tmp_path: Path
 ) -> None:
     capture = add(outbox)
-    assert capture
     put(store, capture, b"WRONG")
     outbox.settle(receipt(capture, status="quarantined"))
     found = audit(tmp_path / "outbox.db", store, BUCKET)
@@ -143,20 +160,19 @@ def test_a_second_object_of_a_capture_is_told(outbox: Outbox, store: Any, tmp_pa
     twin = key(store, 1).replace("/030405", "/030406")
     store.copy_object(Bucket=BUCKET, Key=twin, CopySource={"Bucket": BUCKET, "Key": key(store, 1)})
     found = audit(tmp_path / "outbox.db", store, BUCKET)
-    assert (found.sound, found.twice) == (False, [1])
+    assert (found.sound, found.twice) == (False, BitMap([1]))
 
 
 def test_what_waits_was_dropped_or_is_in_quarantine_is_no_loss(
     outbox: Outbox, store: Any, tmp_path: Path
 ) -> None:
-    for _ in range(3):
-        add(outbox)
-    quarantined, dropped = outbox.get(4), outbox.get(5)
-    assert quarantined
-    assert dropped
-    outbox.settle(receipt(quarantined, status="quarantined"))
-    with outbox._transaction():
-        outbox._gap(5, "outbox full")
+    outbox.close()
+    with closing(Outbox(tmp_path / "outbox.db", DOOR, budget=2 * len(png()))) as tight:
+        quarantined = add(tight)
+        assert tight.next() == quarantined  # so that it is not the one to be dropped
+        add(tight)
+        add(tight)
+        tight.settle(receipt(quarantined, status="quarantined"))
     found = audit(tmp_path / "outbox.db", store, BUCKET)
     assert found.sound
     assert (found.captured, found.stored, found.waiting, found.quarantined, found.dropped) == (
@@ -189,7 +205,7 @@ def test_runs_of_missing_seqs_are_named_as_ranges(
     for seq in (2, 5, 6, 7, 8, 9, 12):
         store.delete_object(Bucket=BUCKET, Key=key(store, seq))
     found = audit(tmp_path / "outbox.db", store, BUCKET)
-    assert found.missing == [2, 5, 6, 7, 8, 9, 12]
+    assert found.missing == BitMap([2, 5, 6, 7, 8, 9, 12])
     assert found.named() == ["edge-1/door missing: 2, 5-9, 12"]
     assert found.table().caption == found.named()[0]
 
@@ -200,7 +216,7 @@ def test_quick_sees_what_is_there_and_reads_nothing(
     store.put_object(Bucket=BUCKET, Key=key(store, 3), Body=b"WRONG")
     store.delete_object(Bucket=BUCKET, Key=key(store, 2))
     found = audit(tmp_path / "outbox.db", Refusing(store, "get_object"), BUCKET, quick=True)
-    assert (found.missing, found.stored, found.spoilt) == ([2], 2, [])
+    assert (found.missing, found.stored, found.spoilt) == (BitMap([2]), 2, [])
 
 
 def test_an_object_under_another_name_alone_is_told(
@@ -211,14 +227,16 @@ def test_an_object_under_another_name_alone_is_told(
     store.copy_object(Bucket=BUCKET, Key=twin, CopySource={"Bucket": BUCKET, "Key": ours})
     store.delete_object(Bucket=BUCKET, Key=ours)
     found = audit(tmp_path / "outbox.db", store, BUCKET)
-    assert (found.spoilt, found.twice, found.missing, found.stored) == ([twin], [], [], 2)
+    assert (found.spoilt, found.stored) == ([twin], 2)
+    assert (found.twice, found.missing) == (BitMap(), BitMap())
 
 
 def test_what_the_ledger_has_forgotten_is_looked_for_all_the_same(
-    outbox: Outbox, store: Any, tmp_path: Path
+    outbox: Outbox, store: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with closing(sqlite3.connect(tmp_path / "outbox.db")) as db, db:
-        db.execute("DELETE FROM captures")
+    monkeypatch.setattr(outbox_module, "LEDGER", 0)
+    monkeypatch.setattr(outbox_module, "_FORGET_EVERY", 1)
+    stored(outbox, store, 1)
     store.copy_object(
         Bucket=BUCKET,
         Key=key(store, 1).replace("/030405", "/030406"),
@@ -226,28 +244,40 @@ def test_what_the_ledger_has_forgotten_is_looked_for_all_the_same(
     )
     store.delete_object(Bucket=BUCKET, Key=key(store, 2))
     found = audit(tmp_path / "outbox.db", store, BUCKET)
-    assert (found.stored, found.missing, found.twice, found.spoilt) == (2, [2], [1], [])
+    assert (found.stored, found.spoilt) == (3, [])
+    assert (found.missing, found.twice) == (BitMap([2]), BitMap([1]))
 
 
 def test_what_happens_meanwhile_is_no_loss(outbox: Outbox, store: Any, tmp_path: Path) -> None:
-    waiting = [add(outbox) for _ in range(6)]  # 4 to 9
+    landed, _, quarantined, _, gone, _ = [add(outbox) for _ in range(6)]  # 4 to 9
+    outbox.close()
 
     def then() -> None:
-        landed, quarantined, gone = waiting[0], waiting[2], waiting[4]
-        assert landed
-        assert quarantined
-        assert gone
-        put(store, landed)
-        outbox.settle(receipt(landed))
-        with outbox._transaction():
-            outbox._gap(5, "outbox full")
-        outbox.settle(receipt(quarantined, status="quarantined"))
-        outbox.settle(receipt(gone))  # and nobody finds it
-        stored(outbox, store, 1)
+        with closing(Outbox(tmp_path / "outbox.db", DOOR, budget=3 * len(png()))) as tight:
+            put(store, landed)
+            tight.settle(receipt(landed))
+            tight.settle(receipt(quarantined, status="quarantined"))
+            tight.settle(receipt(gone))  # and nobody finds it
+            stored(tight, store, 1)  # for which 5 has to go
 
     found = audit(tmp_path / "outbox.db", Meanwhile(store, then), BUCKET)
     assert (found.captured, found.stored, found.dropped, found.quarantined) == (9, 4, 1, 1)
-    assert (found.waiting, found.missing) == (2, [8])
+    assert (found.waiting, found.missing) == (2, BitMap([8]))
+
+
+def test_what_the_ledger_forgets_meanwhile_is_not_called_lost(
+    outbox: Outbox, store: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outbox_module, "LEDGER", 0)
+    monkeypatch.setattr(outbox_module, "_FORGET_EVERY", 1)
+    waiting = add(outbox)
+
+    def then() -> None:
+        outbox.settle(receipt(waiting))  # too late to be listed
+        stored(outbox, store, 1)
+
+    found = audit(tmp_path / "outbox.db", Meanwhile(store, then), BUCKET)
+    assert (found.captured, found.stored, found.waiting, found.sound) == (4, 3, 1, True)
 
 
 def test_an_object_that_goes_meanwhile_is_missing(
@@ -262,13 +292,13 @@ def test_an_object_that_goes_meanwhile_is_missing(
         return get(**options)
 
     listing.get_object = gone  # type: ignore[attr-defined]
-    assert audit(tmp_path / "outbox.db", listing, BUCKET).missing == [2]
+    assert audit(tmp_path / "outbox.db", listing, BUCKET).missing == BitMap([2])
 
 
 def test_the_bucket_alone_shows_gaps_and_doubles_by_seq(
     outbox: Outbox, store: Any, tmp_path: Path
 ) -> None:
-    with closing(Outbox(tmp_path / "hall.db", "edge-1", "hall")) as hall:
+    with closing(Outbox(tmp_path / "hall.db", HALL)) as hall:
         stored(hall, store, 2)
     stored(outbox, store, 6)
     for seq in (2, 5, 6, 7):
@@ -283,25 +313,29 @@ def test_the_bucket_alone_shows_gaps_and_doubles_by_seq(
         CopySource={"Bucket": BUCKET, "Key": twin},
     )
     for topic in ("face-detector/edge-1/door", "face-detector/edge-2/yard", "x"):
-        store.put_object(Bucket=BUCKET, Key=quarantine_key(topic, "0" * 64, NOW), Body=b"x")
+        store.put_object(Bucket=BUCKET, Key=quarantine_key(topic, "0" * 64, CAPTURED_AT), Body=b"x")
     store.put_object(Bucket=BUCKET, Key="faces/Not a name/x", Body=b"x")
-    found = list(audit_bucket(store, BUCKET))
-    assert [one.name for one in found] == ["_/_", "edge-1/door", "edge-1/hall", "edge-2/yard"]
-    assert [(one.highest, one.stored, one.quarantined) for one in found] == [
+    found = audit_bucket(store, BUCKET)
+    assert [str(one.camera_id) for one in found] == [
+        "_/_",
+        "edge-1/door",
+        "edge-1/hall",
+        "edge-2/yard",
+    ]
+    assert [(one.captured, one.stored, one.quarantined) for one in found] == [
         (0, 0, 1),
         (9, 5, 1),
         (2, 2, 0),
         (0, 0, 1),
     ]
-    assert (found[1].missing, str(found[1].missing), found[2].twice) == (
-        [2, 5, 6, 7],
-        "2, 5-7",
-        [1],
-    )
+    assert found[1].missing == BitMap([2, 5, 6, 7])
+    assert found[2].twice == BitMap([1])
     assert line(found) == "seqs=11 stored=7 missing=4 duplicated=1"
-    assert [one.name for one in audit_bucket(store, BUCKET, camera="hall")] == ["edge-1/hall"]
-    assert [one.name for one in audit_bucket(store, BUCKET, edge="edge-2")] == ["edge-2/yard"]
-    assert not list(audit_bucket(store, BUCKET, edge="edge-9", camera="door"))
+    (one,) = audit_bucket(store, BUCKET, camera="hall")
+    assert one.camera_id == HALL
+    (one,) = audit_bucket(store, BUCKET, edge="edge-2")
+    assert str(one.camera_id) == "edge-2/yard"
+    assert audit_bucket(store, BUCKET, edge="edge-9", camera="door") == []
 
 
 def keys(store: Any, camera: str) -> list[str]:
@@ -314,7 +348,8 @@ def test_a_lone_high_seq_costs_little(outbox: Outbox, store: Any) -> None:
         Bucket=BUCKET, Key="faces/edge-1/door/2026/01/02/030405000Z-999999999.png", Body=b""
     )
     (found,) = audit_bucket(store, BUCKET)
-    assert (found.stored, len(found.missing), str(found.missing)) == (4, 999_999_995, "4-999999998")
+    assert (found.stored, len(found.missing)) == (4, 999_999_995)
+    assert ranges(found.missing) == "4-999999998"
 
 
 def test_a_key_with_two_versions_is_stored_twice(
@@ -329,43 +364,44 @@ def test_a_key_with_two_versions_is_stored_twice(
             store.put_object(Bucket=bucket, Key=key(store, seq), Body=body)
     store.delete_object(Bucket=bucket, Key=key(store, 3))
     found = audit(tmp_path / "outbox.db", store, bucket)
-    assert (found.stored, found.twice, found.missing, found.spoilt) == (2, [1], [3], [])
+    assert (found.stored, found.spoilt) == (2, [])
+    assert (found.twice, found.missing) == (BitMap([1]), BitMap([3]))
     (alone,) = audit_bucket(store, bucket)
-    assert (alone.stored, alone.twice) == (2, [1])
+    assert (alone.stored, alone.twice) == (2, BitMap([1]))
     for refusing in (
         Refusing(store, "get_bucket_versioning", status=501),
         Refusing(store, "list_object_versions"),
     ):
         found = audit(tmp_path / "outbox.db", refusing, bucket)
-        assert (found.twice, found.missing, len(found.notes)) == ([], [3], 1)
+        assert (found.twice, found.missing, len(found.notes)) == (BitMap(), BitMap([3]), 1)
         assert "AccessDenied" in found.notes[0]
 
 
 def test_an_outbox_that_was_begun_anew_is_noticed(
     outbox: Outbox, store: Any, tmp_path: Path
 ) -> None:
-    Outbox(tmp_path / "new.db", "edge-1", "door").close()
+    Outbox(tmp_path / "new.db", DOOR).close()
     assert "has seq 3" in audit(tmp_path / "new.db", store, BUCKET).notes[0]
 
 
 def test_the_command_tells_of_two_cameras(
     outbox: Outbox, stack: Stack, store: Any, tmp_path: Path
 ) -> None:
-    with closing(Outbox(tmp_path / "hall.db", "edge-1", "hall")) as hall:
+    with closing(Outbox(tmp_path / "hall.db", HALL)) as hall:
         stored(hall, store, 2)
         add(hall)
-    both = ("--outbox", tmp_path / "outbox.db", "--outbox", tmp_path / "hall.db")
-    ran = command(stack, *both)
+    both = (tmp_path / "outbox.db", tmp_path / "hall.db")
+    ran = command(stack, "outbox", *both)
     assert (ran.returncode, ran.stderr) == (0, "")
     assert ran.stdout.splitlines()[-1] == "captured=6 stored=5 lost=0 duplicated=0"
     store.delete_object(Bucket=BUCKET, Key=key(store, 3))
-    ran = command(stack, *both, "--quick")
+    ran = command(stack, "outbox", *both, "--quick")
     assert ran.returncode == 1
     assert ran.stdout.splitlines()[-2:] == [
         "edge-1/door missing: 3",
         "captured=6 stored=4 lost=1 duplicated=0",
     ]
-    ran = command(stack, "--bucket-only")
+    ran = command(stack, "bucket")
     assert ran.returncode == 0  # the bucket alone cannot know of what came last
     assert ran.stdout.splitlines()[-1] == "seqs=4 stored=4 missing=0 duplicated=0"
 
@@ -374,13 +410,13 @@ def test_the_command_names_the_object_that_was_deleted(
     outbox: Outbox, stack: Stack, store: Any, tmp_path: Path
 ) -> None:
     store.delete_object(Bucket=BUCKET, Key=key(store, 2))
-    ran = command(stack, "--outbox", tmp_path / "outbox.db")
+    ran = command(stack, "outbox", tmp_path / "outbox.db")
     assert (ran.returncode, ran.stderr) == (1, "")
     assert ran.stdout.splitlines()[-2:] == [
         "edge-1/door missing: 2",
         "captured=3 stored=2 lost=1 duplicated=0",
     ]
-    ran = command(stack, "--bucket-only", "--edge", "edge-1")
+    ran = command(stack, "bucket", "--edge", "edge-1")
     assert ran.returncode == 1
     assert ran.stdout.splitlines()[-3:] == [
         "edge-1/door missing: 2",
@@ -391,15 +427,15 @@ def test_the_command_names_the_object_that_was_deleted(
 
 def test_the_last_demo_is_audited_by_itself(stack: Stack, store: Any) -> None:
     stack.outbox.parent.mkdir()
-    with closing(Outbox(stack.outbox, "edge-1", "demo")) as outbox:
+    with closing(Outbox(stack.outbox, CameraId("edge-1", "demo"))) as outbox:
         stored(outbox, store, 2)
     (stack.folder / "store.url").write_text(stack.s3_url)
-    ran = command(stack, "--demo", RUN=str(stack.folder))
+    ran = run(stack, "demo.audit", RUN=str(stack.folder))
     assert (ran.returncode, ran.stdout.splitlines()[-1]) == (
         0,
         "captured=2 stored=2 lost=0 duplicated=0",
     )
-    ran = command(stack, "--demo", "--bucket-only", "--camera", "demo", RUN=str(stack.folder))
+    ran = run(stack, "demo.audit", "bucket", "--camera", "demo", RUN=str(stack.folder))
     assert (ran.returncode, ran.stdout.splitlines()[-1]) == (
         0,
         "seqs=2 stored=2 missing=0 duplicated=0",
@@ -408,28 +444,38 @@ def test_the_last_demo_is_audited_by_itself(stack: Stack, store: Any) -> None:
         store.delete_object(Bucket=BUCKET, Key=item["Key"])
 
 
+def test_the_store_of_a_demo_that_has_ended_is_started(tmp_path: Path) -> None:
+    with Stack(tmp_path) as ended:
+        ended.start("store")
+        ended.s3().create_bucket(Bucket=BUCKET)
+        with closing(Outbox(ended.outbox, CameraId("edge-1", "demo"))) as outbox:
+            stored(outbox, ended.s3(), 2)
+    ran = run(ended, "demo.audit", RUN=str(tmp_path), AWS_PROFILE="of-the-user")
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert ran.stdout.splitlines()[-1] == "captured=2 stored=2 lost=0 duplicated=0"
+
+
 @pytest.mark.parametrize(
     ("words", "env", "said"),
     [
-        (["--outbox", "none.db"], {}, "there is no outbox"),
-        (["--outbox", "README.md"], {}, "is it a detector's"),
+        (["outbox", "none.db"], {}, "there is no outbox"),
+        (["outbox", "README.md"], {}, "is it a detector's"),
         (
-            ["--bucket-only", "--bucket", "nowhere"],
+            ["bucket", "--bucket", "nowhere"],
             {},
             "the store has no bucket 'nowhere': name it with --bucket",
         ),
-        (["--bucket-only", "--bucket", "no bucket"], {}, "cannot be the name of a bucket"),
-        (["--bucket-only", "--edge", "Edge_1"], {}, "--edge: not a name"),
-        (["--bucket-only", "--edge", "edge-9"], {}, "has no face of those names"),
-        (["--bucket-only"], {"AWS_SECRET_ACCESS_KEY": "wrong"}, "does not know these credentials"),
+        (["bucket", "--bucket", "no bucket"], {}, "cannot be the name of a bucket"),
+        (["bucket", "--edge", "Edge_1"], {}, "--edge: not a name"),
+        (["bucket", "--edge", "edge-9"], {}, "has no face of those names"),
+        (["bucket"], {"AWS_SECRET_ACCESS_KEY": "wrong"}, "does not know these credentials"),
         (
-            ["--bucket-only"],
+            ["bucket"],
             {"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": ""},
             "no credentials for the store",
         ),
-        (["--bucket-only", "--endpoint", "http://127.0.0.1:1"], {}, "the store is not there"),
-        (["--bucket-only", "--endpoint", "127.0.0.1"], {}, "--endpoint or AWS_*: Invalid endpoint"),
-        (["--demo"], {"RUN": "/nonexistent"}, "run ./just demo first"),
+        (["bucket", "--endpoint", "http://127.0.0.1:1"], {}, "the store is not there"),
+        (["bucket", "--endpoint", "127.0.0.1"], {}, "--endpoint or AWS_*: Invalid endpoint"),
     ],
 )
 def test_what_is_wrong_is_one_line(
@@ -439,6 +485,80 @@ def test_what_is_wrong_is_one_line(
     assert (ran.returncode, ran.stdout) == (1, "")
     assert said in ran.stderr
     assert ran.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "now"),
+    [
+        (["--outbox", "door.db", "--quick"], "./just audit outbox FILE..."),
+        (["--bucket", "faces", "--outbox=door.db"], "./just audit outbox FILE..."),
+        (["--bucket-only", "--edge", "edge-1"], "./just audit bucket"),
+        (["--demo"], "./just audit demo"),
+    ],
+)
+def test_an_option_that_became_a_word_says_so(words: list[str], now: str, tmp_path: Path) -> None:
+    ran = just(tmp_path, *words)
+    assert (ran.returncode, ran.stdout) == (2, "")
+    assert ran.stderr.endswith(f" is a word of its own now: type {now}\n")
+    assert ran.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("words", [[], ["--quick"], ["demo"], ["demo", "bucket"]])
+def test_without_containers_it_is_the_last_demo(words: list[str], tmp_path: Path) -> None:
+    ran = just(tmp_path, *words)
+    assert (ran.returncode, ran.stdout) == (1, "")
+    assert f"there is no outbox {tmp_path}/detector/outbox.db: run ./just demo first" in ran.stderr
+    assert ran.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "inside"),
+    [
+        ([], "outbox /outbox/outbox.db"),
+        (["--quick"], "outbox /outbox/outbox.db --quick"),
+        (["containers"], "outbox /outbox/outbox.db"),
+        (["containers", "--quick"], "outbox /outbox/outbox.db --quick"),
+        (["containers", "bucket", "--edge", "edge-1"], "bucket --edge edge-1"),
+    ],
+)
+def test_where_a_store_runs_it_is_the_containers(
+    words: list[str], inside: str, tmp_path: Path
+) -> None:
+    ran = just(tmp_path, *words, store="a-container")
+    assert (ran.returncode, ran.stderr) == (7, "the containers:\n")
+    assert ran.stdout.endswith(f"run --rm --quiet-pull audit {inside}\n")
+
+
+@pytest.mark.parametrize("words", [["demo"], ["outbox", "none.db"]])
+def test_what_is_named_goes_before_the_containers(words: list[str], tmp_path: Path) -> None:
+    ran = just(tmp_path, *words, store="a-container")
+    assert (ran.returncode, ran.stdout) == (1, "")
+    assert "there is no outbox" in ran.stderr
+
+
+def just(folder: Path, *words: str, store: str = "") -> Ran:
+    """`./just audit` beside an engine that runs the container `store`, and says what it is to run.
+
+    What it runs ends with 7. The last demo is in `folder`.
+    """
+    docker = folder / "docker"
+    docker.write_text(
+        """#!/bin/sh
+        case "$*" in
+            *' ps --quiet store') echo "$STORE" ;;
+            *' run '*) echo "$*"; exit 7 ;;
+        esac
+        """
+    )
+    docker.chmod(0o755)
+    path = f"{folder}:{os.environ['PATH']}"
+    return subprocess.run(
+        [ROOT / "just", "audit", *words],
+        cwd=folder,
+        env={**os.environ, "PATH": path, "STORE": store, "RUN": str(folder)},
+        capture_output=True,
+        text=True,
+    )
 
 
 class Endless:
@@ -469,14 +589,13 @@ class Endless:
 def test_memory_does_not_grow_with_the_objects(tmp_path: Path) -> None:
     peaks = []
     for count in (1000, 9000):
-        sample = ledger(tmp_path / str(count), count)
+        sample = settled(tmp_path / str(count), count)
         tracemalloc.start()
         try:
             found = audit(tmp_path / str(count), Endless(sample, count), BUCKET)
             assert (found.stored, found.sound) == (count, True)
-            assert [
-                one.stored for one in audit_bucket(Endless(sample, count), BUCKET, "edge-1", "door")
-            ] == [count]
+            (alone,) = audit_bucket(Endless(sample, count), BUCKET, edge="edge-1", camera="door")
+            assert alone.stored == count
             peaks.append(tracemalloc.get_traced_memory()[1])
         finally:
             tracemalloc.stop()
@@ -487,13 +606,13 @@ def test_memory_does_not_grow_with_the_objects(tmp_path: Path) -> None:
 def test_memory_does_not_grow_with_a_real_bucket(stack: Stack, store: Any, tmp_path: Path) -> None:
     # Not getrusage: it counts in what the parent had before the exec.
     program = (
-        "import re, sys; from audit.compare import main\n"
-        "try: main()\n"
+        "import re, sys; from audit.__main__ import main\n"
+        "try: main(sys.argv[1:])\n"
         "except SystemExit: print(re.search(r'VmHWM:\\s+(\\d+)', open('/proc/self/status').read())[1])"
     )
     peaks = []
     for camera, count in (("few", 100), ("many", int(os.environ.get("AUDIT_OBJECTS", "300")))):
-        sample = ledger(tmp_path / camera, count, camera)
+        sample = settled(tmp_path / camera, count, camera)
         with ThreadPoolExecutor(8) as pool:
             for first in range(1, count + 1, 100):
                 copies = [replace(sample, seq=seq) for seq in range(first, first + 100)]
@@ -503,10 +622,10 @@ def test_memory_does_not_grow_with_a_real_bucket(stack: Stack, store: Any, tmp_p
                 sys.executable,
                 "-c",
                 program,
+                "outbox",
+                str(tmp_path / camera),
                 "--endpoint",
                 stack.s3_url,
-                "--outbox",
-                str(tmp_path / camera),
             ],
             cwd=ROOT,
             env={**os.environ, **stack.keys},
@@ -521,16 +640,11 @@ def test_memory_does_not_grow_with_a_real_bucket(stack: Stack, store: Any, tmp_p
     assert peaks[1] < peaks[0] + 16 * 1024
 
 
-def ledger(path: Path, count: int, camera: str = "door") -> Capture:
+def settled(path: Path, count: int, camera: str = "door") -> Capture:
     """The first of `count` captures of the same picture that an outbox remembers, all settled."""
-    with closing(Outbox(path, "edge-1", camera)) as outbox:
-        sample = add(outbox)
-    assert sample
-    with closing(sqlite3.connect(path)) as db, db:
-        copy = (
-            "INSERT INTO captures SELECT ?, sha256, facts, size, NULL FROM captures WHERE seq = 1"
-        )
-        db.executemany(copy, ((seq,) for seq in range(2, count + 1)))
-        db.execute("UPDATE captures SET png = NULL")
-        db.execute("UPDATE outbox SET last_seq = ?", (count,))
-    return sample
+    with closing(Outbox(path, CameraId("edge-1", camera))) as outbox:
+        first = add(outbox)
+        outbox.settle(receipt(first))
+        for _ in range(count - 1):
+            outbox.settle(receipt(add(outbox)))
+    return first

@@ -223,8 +223,8 @@ class Node:
 
     def audit(self) -> dict[str, int]:
         words = [
-            "audit.compare",
-            "--outbox",
+            "audit",
+            "outbox",
             "/outbox/outbox.db",
             "--endpoint",
             "http://store:8333",
