@@ -51,7 +51,12 @@ OTHERS = "_"  # the camera of all further ones, and no name
 
 _cameras: dict[str, set[str]] = {}
 
-Ready = Callable[[], str]
+Word = Callable[[], str]  # empty, or one line that says what is wrong
+
+
+def nothing() -> str:
+    """The word of who has nothing to say."""
+    return ""
 
 
 def count(counter: Counter, camera_id: CameraId) -> None:
@@ -63,17 +68,23 @@ def count(counter: Counter, camera_id: CameraId) -> None:
     counter.labels(camera_id.edge, camera).inc()
 
 
-def serve(settings: Settings, ready: Ready) -> None:
+def serve(
+    settings: Settings,
+    missing: Word,
+    *,
+    hangs: Word = nothing,
+    trouble: Word = nothing,
+) -> None:
     """Answer /metrics, /healthz and /readyz in the background; METRICS_PORT 0 is off.
 
-    `ready` returns an empty string, or one line that says what is missing. A taken port ends the
-    process.
+    What is `missing` makes /readyz say 503, what `hangs` makes /healthz say so; /readyz tells of
+    `trouble` with 200. A taken port ends the process.
     """
     if not settings.metrics_port:
         return
     place = (settings.metrics_host, settings.metrics_port)
     try:
-        server = ThreadingHTTPServer(place, _handler(ready))
+        server = ThreadingHTTPServer(place, _handler(missing, hangs, trouble))
     except OSError as error:
         sys.exit(
             f"METRICS_PORT: cannot listen on {settings.metrics_host}:{settings.metrics_port}: "
@@ -82,19 +93,19 @@ def serve(settings: Settings, ready: Ready) -> None:
     threading.Thread(target=server.serve_forever, daemon=True).start()
 
 
-def _handler(ready: Ready) -> type[MetricsHandler]:
+def _handler(missing: Word, hangs: Word, trouble: Word) -> type[MetricsHandler]:
     class Handler(MetricsHandler):
         def do_GET(self) -> None:  # noqa: N802 - the base class names it
             if self.path == "/healthz":
-                self._answer("")
+                self._answer(hangs())
             elif self.path == "/readyz":
-                self._answer(ready())
+                self._answer(missing(), trouble())
             else:
                 super().do_GET()
 
-        def _answer(self, missing: str) -> None:
-            self.send_response(503 if missing else 200)
+        def _answer(self, wrong: str, aside: str = "") -> None:
+            self.send_response(503 if wrong else 200)
             self.end_headers()
-            self.wfile.write(f"{missing or 'ok'}\n".encode())
+            self.wfile.write(f"{wrong or aside or 'ok'}\n".encode())
 
     return Handler

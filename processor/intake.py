@@ -1,6 +1,7 @@
 """From the bus to the bucket: first the store answers, then the receipt goes out, then the ack."""
 
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
@@ -19,6 +20,7 @@ from processor.store import Store
 from processor.trouble import RefusedError, StoppedError, UnlikeError
 
 NOBODY = CameraId("_", "_")  # of a bad message that does not say whose it is
+HANGS_AFTER_S = 30.0  # without a look at what came
 QUARANTINED_A_MINUTE = 100  # of one edge; what is more is shed
 
 _REASON_LENGTH = 200  # the contract's
@@ -43,6 +45,7 @@ class Intake:
         self._queue = FairQueue(busy_at_most=threads - threads // 4)
         self._quarantines = Allowance(QUARANTINED_A_MINUTE, period_s=60)
         self._words = Allowance(1, period_s=60)  # about what is shed
+        self._read_at: float | None = None  # the last time, if it has begun
         metrics.queued_bytes.set_function(lambda: self._queue.size)
 
     def run(self) -> None:
@@ -57,9 +60,17 @@ class Intake:
             for worker in workers:
                 worker.result()
 
+    def hangs(self) -> str:
+        """One line if nothing is read any more, or nothing."""
+        begun_at = self._read_at
+        if begun_at is None or time.monotonic() < begun_at + HANGS_AFTER_S:
+            return ""
+        return "nothing is read from the broker"
+
     def _read(self) -> None:
         try:
             while not self._stop.is_set():
+                self._read_at = time.monotonic()
                 event = self._client.next(_PATIENCE_S)
                 if isinstance(event, Message):
                     self._sort(event)

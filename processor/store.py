@@ -66,11 +66,13 @@ class StoreObject:
 class Store:
     """A bucket. Every call goes on, with back-off and jitter, until the store answers or `stop`.
 
-    `trouble` is empty, or one line that says what is wrong with the store now.
+    `trouble` is empty, or one line that says what is wrong with the store now; `checked` says that
+    all was well with it once.
     """
 
     def __init__(self, settings: Settings, stop: threading.Event) -> None:
         self.trouble = ""
+        self.checked = False
         self._settings = settings
         self._bucket = settings.bucket
         self._stop = stop
@@ -94,6 +96,7 @@ class Store:
         """
         self._patiently(self._check)
         self._patiently(self._probe)
+        self.checked = True
         if self._patiently(self._probe):
             log.error(
                 "store ignores If-None-Match",
