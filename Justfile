@@ -28,6 +28,7 @@ default:
 [group('use')]
 @audit *WORDS:
     case "$*" in \
+        'demo --help' | 'containers --help') exec python -m audit --help ;; \
         '' | --quick) \
             [ "$(docker compose -f compose/compose.yaml ps --quiet store 2>/dev/null)" ] || \
                 exec python -m demo.audit "$@" ;; \
@@ -148,6 +149,7 @@ default:
     ruff check
     ruff format --check
     mypy
+    lint-imports --no-logo >/dev/null || { lint-imports; exit 1; }
     python -m tests.docs.settings_table --check
     python -m tests.docs.links
     {{ quote(just_executable()) }} fresh arm64

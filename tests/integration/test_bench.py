@@ -6,9 +6,12 @@ from typing import Any
 
 import pytest
 
-from demo.sample import Clip, Scene, Visit, make
+from demo.sample import Clip, make
+from demo.scene import Scene, Visit
 from tests.bench.detector import main
-from tests.bench.judge import Published, Run, Tally, Truth
+from tests.bench.run import Published, Run
+from tests.bench.tally import Tally
+from tests.bench.truth import Sight, Truth
 
 
 @pytest.fixture(scope="module")
@@ -26,9 +29,8 @@ def bench(clip: Clip, truth: Any, folder: Path) -> tuple[int, Path]:
     file = folder / "truth.json"
     file.write_text(json.dumps(truth))
     report = folder / "report.md"
-    return main(
-        ["--source", str(clip.video), "--truth", str(file), "--report", str(report)]
-    ), report
+    code = main(["--source", str(clip.video), "--truth", str(file), "--report", str(report)])
+    return code, report
 
 
 def test_what_is_so_is_found(clip: Clip, truth: Any, tmp_path: Path) -> None:
@@ -42,7 +44,8 @@ def test_what_is_so_is_found(clip: Clip, truth: Any, tmp_path: Path) -> None:
 def test_a_visit_that_nobody_saw_is_missed(
     clip: Clip, truth: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    truth["visits"].append({"visit": 1, "frames": [[n, 600, 10, 30, 40, 1] for n in range(10)]})
+    frames = [[number, 600, 10, 30, 40, 1] for number in range(10)]
+    truth["visits"].append({"visit": 1, "frames": frames})
     assert bench(clip, truth, tmp_path)[0] == 1
     last = capsys.readouterr().out.splitlines()[-1]
     assert last.startswith("missed: ")
@@ -60,16 +63,20 @@ def test_a_capture_of_nobody_is_wrong(
     assert "all visits found: 0 of 1" in last
 
 
+def run_of(sights: dict[int, dict[int, Sight]], published: list[Published]) -> Run:
+    """A run in which every published face was found."""
+    hits = {(one.whose, one.number) for one in published if one.whose is not None}
+    return Run("", 0, path=Path(), truth=Truth(5, sights), hits=hits, published=published)
+
+
 def test_splits_and_swaps_are_counted() -> None:
     def tally(*shots: tuple[str, int]) -> tuple[int, int]:
-        published = [
-            Published(n, whose, {"visit": name, "quality": 0.5})
-            for n, (name, whose) in enumerate(shots)
-        ]
-        seen = {(whose, n) for n, (_, whose) in enumerate(shots)}
-        sights: dict[int, list[float]] = {n: [0, 0, 9, 9, 1] for n in range(3)}
-        run = Run("", 0, Path(), Truth(5, {0: sights, 1: sights}), hits=seen, published=published)
-        return Tally([run]).split, Tally([run]).swapped
+        published = []
+        for number, (visit, whose) in enumerate(shots):
+            published.append(Published(number, whose, visit=visit, quality=0.5))
+        sights = {number: Sight(0, 0, 9, 9, share=1) for number in range(3)}
+        counted = Tally([run_of({0: sights, 1: sights}, published)])
+        return counted.split, counted.swapped
 
     assert tally(("a", 0), ("a", 0), ("b", 1)) == (0, 0)
     assert tally(("a", 0), ("b", 0), ("c", 1)) == (1, 0)
@@ -77,11 +84,12 @@ def test_splits_and_swaps_are_counted() -> None:
 
 
 def test_a_face_behind_another_is_no_good_shot() -> None:
-    sights: dict[int, list[float]] = {0: [0, 0, 9, 9, 1], 1: [0, 0, 9, 9, 0.6]}
-    shots = [Published(n, 0, {"visit": "a", "quality": good}) for n, good in ((0, 0.5), (1, 0.8))]
-    run = Run("", 0, Path(), Truth(5, {0: sights}), hits={(0, 0), (0, 1)}, published=shots)
+    sights = {0: Sight(0, 0, 9, 9, share=1), 1: Sight(0, 0, 9, 9, share=0.6)}
+    whole = Published(0, 0, visit="a", quality=0.5)
+    covered = Published(1, 0, visit="a", quality=0.8)
+    run = run_of({0: sights}, [whole, covered])
     assert Tally([run]).covered == 1
-    run.published.pop()
+    run.published.remove(covered)
     assert Tally([run]).covered == 0
 
 
