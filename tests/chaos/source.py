@@ -71,7 +71,7 @@ def _looks(stop: threading.Event) -> Iterator[Look]:
 
 
 def _find(_: MatLike) -> list[Face]:
-    """One face; with MODE=best it is another one every four seconds, each better from sight to sight."""
+    """One face; with MODE=best another one every four seconds, better from sight to sight."""
     now = time.monotonic()
     box = BOX
     if os.environ["MODE"] == "best" and now % 8 >= 4:
