@@ -43,7 +43,7 @@ default:
 # Make the certificate and settings of a new edge
 [group('use')]
 @enroll *ARGS:
-    exec python -m identity.enroll "$@"
+    exec python -m identity "$@"
 
 # Make the sample clip that stands in for a camera
 [group('use')]

@@ -30,12 +30,9 @@ build() {
     else
         case $platform in *,*) die '--platform: one at a time, or --push REGISTRY' ;; esac
     fi
-    for target in $targets; do
-        docker buildx build --platform "$platform" --target "$target" "$result" \
-            --tag "${registry:+$registry/}facebridge/$target:$tag" . || die "facebridge/$target for $platform was not made, see above;" \
-            'another kind than this machine needs QEMU (docker run --privileged --rm tonistiigi/binfmt --install all),' \
-            'two at once need a builder of their own (docker buildx create --use)'
-    done
+    TAG=$tag REGISTRY=$registry PLATFORM=$platform docker buildx bake "$result" || die "the images for $platform were not made, see above;" \
+        'another kind than this machine needs QEMU (docker run --privileged --rm tonistiigi/binfmt --install all),' \
+        'two at once need a builder of their own (docker buildx create --use)'
     [ -z "$registry" ] || echo "in kustomization.yaml name them: newName: $registry/facebridge/..., newTag: $tag"
 }
 

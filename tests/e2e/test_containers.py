@@ -9,6 +9,7 @@ import re
 import secrets
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -37,6 +38,7 @@ class System:
         self.project = f"facebridge-test-{secrets.token_hex(4)}"
         self.docker = docker.from_env()
         self.loop = "1"
+        self.started: subprocess.CompletedProcess[str] | None = None
 
     def compose(self, *words: str) -> str:
         """Run Compose and return what it prints; its own log is shown when it fails."""
@@ -49,11 +51,23 @@ class System:
             str(ROOT / "compose" / "compose.yaml"),
             *words,
         ]
-        env = os.environ | {"LOOP": self.loop, "TAG": self.project, "MODE": "every"}
+        env = self.environment()
         env.pop("COMPOSE_PROJECT_NAME", None)
         ran = subprocess.run(command, capture_output=True, text=True, env=env, timeout=900)
         assert ran.returncode == 0, ran.stderr[-3000:]
         return ran.stdout
+
+    def recipe(self, *words: str, **more: str) -> "subprocess.CompletedProcess[str]":
+        """`./just up` or `down`, of a project of that name."""
+        command = [sys.executable, "-m", "deploy.containers", *words]
+        env = self.environment() | {"COMPOSE_PROJECT_NAME": self.project} | more
+        return subprocess.run(
+            command, capture_output=True, text=True, env=env, cwd=ROOT, timeout=900
+        )
+
+    def environment(self) -> dict[str, str]:
+        """What Compose is told of the images, and of the sample's people."""
+        return dict(os.environ) | {"LOOP": self.loop, "TAG": self.project, "MODE": "every"}
 
     def container(self, service: str) -> Any:
         filters = {
@@ -110,7 +124,8 @@ class System:
 def system() -> Iterator[System]:
     system = System()
     try:
-        system.compose("up", "--build", "--detach", "--wait")
+        system.started = system.recipe("up")
+        assert system.started.returncode == 0, system.started.stderr[-3000:]
         yield system
     finally:
         system.compose(
@@ -124,6 +139,36 @@ def system() -> Iterator[System]:
             "--rmi",
             "all",
         )
+
+
+def test_up_shows_what_it_builds_and_what_came_up(system: System) -> None:
+    assert system.started
+    *parts, last = system.started.stdout.splitlines()
+    assert {row.split()[0] for row in parts} == set(RUNNING)
+    assert all(row.split()[1] == "healthy" for row in parts)
+    (store,) = (row.split()[2] for row in parts if row.startswith("store "))
+    assert store == f"127.0.0.1:{system.container('store').ports['8333/tcp'][0]['HostPort']}"
+    assert last.startswith("./just watch: faces as they cross")
+    first, *build = system.started.stderr.splitlines()
+    assert first == "building and starting; the first time takes a few minutes"
+    assert any("requirements/detector.txt" in row for row in build)
+
+
+def test_up_says_in_one_line_what_does_not_come_up(system: System) -> None:
+    other = f"{system.project}-other"
+    try:
+        ran = system.recipe("up", COMPOSE_PROJECT_NAME=other, MIN_FACE="many")
+        assert (ran.returncode, ran.stdout) == (1, "")
+        said, hint = ran.stderr.splitlines()[-2:]
+        assert said.startswith("detector: ")
+        assert "MIN_FACE" in said
+        assert hint == "./just logs shows more, ./just down ends what is running"
+    finally:
+        ended = system.recipe("down", "--volumes", COMPOSE_PROJECT_NAME=other)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
+    label = {"label": f"com.docker.compose.project={other}"}
+    assert not system.docker.containers.list(all=True, filters=label)
+    assert not system.docker.volumes.list(filters=label)
 
 
 def test_a_face_reaches_the_bucket_with_its_facts(system: System) -> None:

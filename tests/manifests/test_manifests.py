@@ -1,9 +1,11 @@
 """The Kubernetes manifests: they render, they are valid, and they keep our own rules."""
 
+import base64
 import json
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from functools import cache
@@ -17,35 +19,62 @@ import yaml
 ROOT = Path(__file__).resolve().parents[2]
 VERSIONS = ("1.28", "1.34")  # the oldest and the newest that we claim
 CAMERAS = ("device-plugin", "host-path", "stream", "sample")
-OVERLAYS = [*(f"edge/{camera}" for camera in CAMERAS), "cloud/node-port", "cloud/load-balancer"]
+OVERLAYS = [
+    *(f"edge/{camera}" for camera in CAMERAS),
+    *(f"cloud/{way}" for way in ("node-port", "load-balancer", "keys")),
+]
+ENV_FILES = {
+    "edge/camera/stream/camera.env": "SOURCE=rtsp://user:password@192.0.2.1/stream1\n",
+    "cloud/keys/keys.env": "AWS_ACCESS_KEY_ID=a\nAWS_SECRET_ACCESS_KEY=b\n",
+}
+NAMES = ("edge-07", "cloud-broker", "processor")
 
 if not shutil.which("kubectl") and not os.environ.get("REQUIRE_ENGINE"):
     pytest.skip("NOT RUN: the manifest tests need kubectl", allow_module_level=True)
 
 
+Things = list[dict[str, Any]]
+
+
 @cache
-def render(overlay: str) -> list[dict[str, Any]]:
+def render(overlay: str) -> Things:
     """The objects of a half with one of its components."""
-    half, component = overlay.split("/")
-    return list(yaml.safe_load_all(_kustomize(half, component)))
-
-
-def _kustomize(half: str, component: str) -> str:
-    """Render in a copy, with the component as a person would write it in."""
     with tempfile.TemporaryDirectory() as folder:
-        for part in ("k8s", "mosquitto"):
-            shutil.copytree(ROOT / part, Path(folder) / part)
-        file = Path(folder) / "k8s" / half / "kustomization.yaml"
-        text = file.read_text().replace("camera/device-plugin\n", f"camera/{component}\n")
-        if component == "load-balancer":
-            text += "\ncomponents: [load-balancer]\n"
-        file.write_text(text)
-        ran = subprocess.run(
-            ["kubectl", "kustomize", str(file.parent)], capture_output=True, text=True
-        )
+        return kustomize(checkout(Path(folder)), overlay)
+
+
+def checkout(folder: Path) -> Path:
+    """A checkout of one's own, with identities and what else a person writes."""
+    for part in ("k8s", "mosquitto"):
+        shutil.copytree(ROOT / part, folder / part)
+    for file, text in ENV_FILES.items():
+        (folder / "k8s" / file).write_text(text)
+    enrol(folder / "pki", *NAMES)
+    return folder
+
+
+def enrol(pki: Path, *words: str) -> str:
+    """Enrol for Kubernetes; returns what is said. Nothing is printed for a pipe."""
+    command = [sys.executable, "-m", "identity", *words, "--pki", str(pki), "--format", "k8s"]
+    ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert (ran.returncode, ran.stdout) == (0, ""), ran.stderr
+    return ran.stderr
+
+
+def kustomize(folder: Path, overlay: str) -> Things:
+    """Render with the component as a person would write it in."""
+    half, component = overlay.split("/")
+    file = folder / "k8s" / half / "kustomization.yaml"
+    shipped = file.read_text()
+    text = shipped.replace("camera/device-plugin\n", f"camera/{component}\n")
+    if component in ("load-balancer", "keys"):
+        text += f"\ncomponents: [{component}]\n"
+    file.write_text(text)
+    ran = subprocess.run(["kubectl", "kustomize", str(file.parent)], capture_output=True, text=True)
+    file.write_text(shipped)
     assert ran.returncode == 0, ran.stderr
     assert ran.stderr == ""
-    return ran.stdout
+    return list(yaml.safe_load_all(ran.stdout))
 
 
 def pods(overlay: str) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -95,29 +124,39 @@ def test_every_pod_keeps_our_rules(overlay: str) -> None:
         assert not any("hostPath" in volume for volume in pod.get("volumes", ()))
 
 
+REFERENCES = {
+    "configMap": ("ConfigMap", "name"),
+    "configMapRef": ("ConfigMap", "name"),
+    "secret": ("Secret", "secretName"),
+    "secretRef": ("Secret", "name"),
+    "secretKeyRef": ("Secret", "name"),
+    "persistentVolumeClaim": ("PersistentVolumeClaim", "claimName"),
+}
+
+
 @pytest.mark.parametrize("overlay", OVERLAYS)
 def test_what_is_named_is_there(overlay: str) -> None:
-    secrets = (
-        {"edge", "camera"} if overlay.startswith("edge") else {"cloud-broker", "processor", "store"}
-    )
-    maps, claims = names(overlay, "ConfigMap"), names(overlay, "PersistentVolumeClaim")
+    there = {(thing["kind"], thing["metadata"]["name"]) for thing in render(overlay)}
+    if overlay in ("cloud/node-port", "cloud/load-balancer"):
+        there.add(("Secret", "store"))  # optional, and made by hand
     for _, pod in pods(overlay):
-        for volume in pod.get("volumes", ()):
-            if "configMap" in volume:
-                assert volume["configMap"]["name"] in maps
-            if "secret" in volume:
-                assert volume["secret"]["secretName"] in secrets
-            if "persistentVolumeClaim" in volume:
-                assert volume["persistentVolumeClaim"]["claimName"] in claims
-        text = json.dumps(pod)
-        for container in pod["containers"]:
-            for source in container.get("envFrom", ()):
-                assert (
-                    source.get("configMapRef", source.get("secretRef"))["name"] in maps | secrets
-                ), text
-            for env in container.get("env", ()):
-                if key := env.get("valueFrom", {}).get("secretKeyRef"):
-                    assert key["name"] in secrets
+        assert set(references(pod)) <= there
+    used = {name for _, pod in pods(overlay) for kind, name in references(pod) if kind == "Secret"}
+    assert names(overlay, "Secret") <= used
+
+
+def references(part: Any) -> Iterator[tuple[str, str]]:
+    """Kind and name of each ConfigMap, Secret and claim that a part of a pod names."""
+    if isinstance(part, list):
+        for each in part:
+            yield from references(each)
+    if isinstance(part, dict):
+        for key, value in part.items():
+            if key in REFERENCES:
+                kind, field = REFERENCES[key]
+                yield kind, value[field]
+            else:
+                yield from references(value)
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
@@ -171,41 +210,84 @@ def test_names_are_those_in_the_confs() -> None:
     )
 
 
-def test_two_edges_are_not_one_secret(tmp_path: Path) -> None:
-    command = [
-        "python",
-        "-m",
-        "identity.enroll",
-        "edge-07",
-        "edge-08",
-        "--pki",
-        str(tmp_path / "pki"),
-        "--format",
-        "k8s",
-    ]
-    ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert (ran.returncode, ran.stdout) == (1, "")
-    assert ran.stderr.startswith("--format k8s: one edge at a time")
-    assert ran.stderr.count("\n") == 1
-    assert not (tmp_path / "pki").exists()
+def test_an_enrolment_makes_a_kustomization(tmp_path: Path) -> None:
+    pki = tmp_path / "pki"
+    said = enrol(pki, *NAMES, "edge-08")
+    for name in (*NAMES, "edge-08"):
+        half = "edge" if name.startswith("edge") else "cloud"
+        assert f"pki/{name}: " in said
+        assert f"k8s/{half}/kustomization.yaml names it" in said
+        (secret,) = rendered(pki / name)
+        kubernetes_validate.validate(secret, VERSIONS[0], strict=True)
+        namespace = "facebridge" if half == "edge" else "facebridge-cloud"
+        assert secret["metadata"]["namespace"] == namespace
+        assert secret["metadata"]["name"].startswith("edge-" if half == "edge" else f"{name}-")
+        assert texts(secret) == expected(pki / name)
+        assert ("EDGE" in secret["data"]) is (half == "edge")
+    before = {file: file.read_bytes() for file in pki.rglob("*.*")}
+    enrol(pki, *NAMES)
+    assert {file: file.read_bytes() for file in pki.rglob("*.*")} == dict(before)
 
 
-@pytest.mark.parametrize("name", ["edge-07", "processor", "cloud-broker"])
-def test_an_enrolment_is_a_secret(name: str, tmp_path: Path) -> None:
-    command = [
-        "python",
-        "-m",
-        "identity.enroll",
-        name,
-        "--pki",
-        str(tmp_path / "pki"),
-        "--format",
-        "k8s",
-    ]
-    printed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    (secret,) = [thing for thing in yaml.safe_load_all(printed) if thing]
-    kubernetes_validate.validate(secret, VERSIONS[0], strict=True)
-    assert {"ca.crt", "tls.crt", "tls.key"} <= set(secret["stringData"])
-    assert secret["stringData"].get("EDGE") == ("edge-07" if name == "edge-07" else None)
-    again = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    assert again == printed
+def rendered(folder: Path) -> Things:
+    ran = subprocess.run(["kubectl", "kustomize", str(folder)], capture_output=True, text=True)
+    assert (ran.returncode, ran.stderr) == (0, "")
+    return list(yaml.safe_load_all(ran.stdout))
+
+
+def texts(secret: dict[str, Any]) -> dict[str, str]:
+    """What a program that uses the Secret sees."""
+    return {key: base64.b64decode(value).decode() for key, value in secret["data"].items()}
+
+
+def expected(folder: Path) -> dict[str, str]:
+    """What the bundle holds."""
+    files = {name: (folder / name).read_text() for name in ("ca.crt", "tls.crt", "tls.key")}
+    edge = (folder / "edge.env").read_text().strip() if (folder / "edge.env").exists() else ""
+    return {**files, "EDGE": edge.removeprefix("EDGE=")} if edge else files
+
+
+def test_another_certificate_is_another_pod(tmp_path: Path) -> None:
+    folder = checkout(tmp_path)
+    before = by_name(kustomize(folder, "edge/sample"))
+    assert by_name(kustomize(folder, "edge/sample")) == before
+    enrol(folder / "pki", "edge-07", "--force")
+    after = by_name(kustomize(folder, "edge/sample"))
+    gone, come = set(before) - set(after), set(after) - set(before)
+    assert [kind for kind, _ in (*gone, *come)] == ["Secret", "Secret"]
+    changed = {key for key in set(before) & set(after) if before[key] != after[key]}
+    assert changed == {("Deployment", "edge-broker"), ("Deployment", "detector")}
+    ((_, old),) = gone
+    ((_, new),) = come
+    for key in changed:
+        assert json.dumps(before[key]).replace(old, new) == json.dumps(after[key])
+
+
+def test_a_site_with_a_secret_of_the_old_way_goes_on(tmp_path: Path) -> None:
+    folder = checkout(tmp_path)
+    new = by_name(kustomize(folder, "edge/sample"))
+    file = folder / "k8s/edge/kustomization.yaml"
+    file.write_text(file.read_text().replace("  - ../../pki/edge-07\n", ""))
+    old = by_name(kustomize(folder, "edge/sample"))
+    (added,) = set(new) - set(old)
+    assert added[0] == "Secret"
+    assert not set(old) - set(new)
+    # What was made by hand is not ours, so that nothing takes it away while a pod still uses it.
+    assert new[added]["metadata"]["labels"] == {"app.kubernetes.io/part-of": "facebridge"}
+    for key in old:
+        text = json.dumps(new[key]).replace(f'"{added[1]}"', '"edge"')
+        assert text == json.dumps(old[key])
+
+
+def test_a_second_device_is_a_second_folder(tmp_path: Path) -> None:
+    folder = checkout(tmp_path)
+    enrol(folder / "pki", "edge-08")
+    shutil.copytree(folder / "k8s/edge", folder / "k8s/edge-08")
+    file = folder / "k8s/edge-08/kustomization.yaml"
+    file.write_text(file.read_text().replace("../../pki/edge-07", "../../pki/edge-08"))
+    secrets = [thing for thing in rendered(file.parent) if thing["kind"] == "Secret"]
+    assert [texts(secret)["EDGE"] for secret in secrets] == ["edge-08"]
+
+
+def by_name(things: Things) -> dict[tuple[str, str], dict[str, Any]]:
+    return {(thing["kind"], thing["metadata"]["name"]): thing for thing in things}

@@ -5,6 +5,7 @@ A container with podman in it stands for the nodes. Networks stand for what Serv
 Services that select it. Nothing of ours is imported here.
 """
 
+import copy
 import os
 import re
 import secrets
@@ -16,6 +17,7 @@ from typing import Any
 
 import pytest
 import yaml
+from cryptography import x509
 
 from tests.support.engine import needed, until
 
@@ -54,48 +56,75 @@ class Node:
 
     def __init__(self, folder: Path) -> None:
         self.name = f"facebridge-test-{secrets.token_hex(4)}"
-        self.things = self._render(folder)
-        names = ("cloud-broker", "processor", "edge-07")
-        printed = run(
-            "python",
-            "-m",
-            "identity.enroll",
-            "--pki",
-            str(folder / "pki"),
-            "--format",
-            "k8s",
-            *names,
-        )
-        store = {"AWS_ACCESS_KEY_ID": "local", "AWS_SECRET_ACCESS_KEY": "local-only"}
-        self.things += [thing for thing in yaml.safe_load_all(printed) if thing]
-        self.things.append(
-            {
-                "apiVersion": "v1",
-                "kind": "Secret",
-                "metadata": {"name": "store"},
-                "stringData": store,
-            }
-        )
+        self.folder = folder
+        self._write_in()
+        self.enrol("cloud-broker", "processor", "edge-07")
+        self.things = self.render()
 
-    def _render(self, folder: Path) -> list[dict[str, Any]]:
-        """Both halves as a newcomer would edit them: own images, the sample for a camera, a store of one's own."""
+    def _write_in(self) -> None:
+        """What a newcomer edits: own images, the sample for a camera, a store of one's own."""
         for part in ("k8s", "mosquitto"):
-            shutil.copytree(ROOT / part, folder / part)
-        edits = {"camera/device-plugin\n": "camera/sample\n", "newTag: dev": f"newTag: {self.name}"}
-        edits["MODE=best"] = "MODE=every"  # many captures
-        own = (
-            "BUCKET=faces, CREATE_BUCKET=1, S3_REGION=us-east-1, S3_ENDPOINT_URL=http://store:8333"
-        )
-        edits["BUCKET=my-faces, S3_REGION=eu-central-1"] = own
-        for file in (folder / "k8s").rglob("*.yaml"):
+            shutil.copytree(ROOT / part, self.folder / part)
+        edits = {
+            "camera/device-plugin\n": "camera/sample\n",
+            "# components: [keys, load-balancer]": "components: [keys]",
+            "newTag: dev": f"newTag: {self.name}",
+            "MODE=best": "MODE=every",  # many captures
+            "BUCKET=my-faces, S3_REGION=eu-central-1": (
+                "BUCKET=faces, CREATE_BUCKET=1, S3_REGION=us-east-1,"
+                " S3_ENDPOINT_URL=http://store:8333"
+            ),
+        }
+        for file in (self.folder / "k8s").rglob("*.yaml"):
             text = file.read_text()
             for old, new in edits.items():
                 text = text.replace(old, new)
             file.write_text(text)
-        halves = [
-            run("kubectl", "kustomize", str(folder / "k8s" / half)) for half in ("edge", "cloud")
-        ]
+        keys = "AWS_ACCESS_KEY_ID=local\nAWS_SECRET_ACCESS_KEY=local-only\n"
+        (self.folder / "k8s/cloud/keys/keys.env").write_text(keys)
+
+    def enrol(self, *words: str) -> None:
+        pki = str(self.folder / "pki")
+        run("python", "-m", "identity", "--pki", pki, "--format", "k8s", *words)
+
+    def render(self) -> list[dict[str, Any]]:
+        """The objects of both halves, as kubectl would send them now."""
+        folders = [str(self.folder / "k8s" / half) for half in ("edge", "cloud")]
+        halves = [run("kubectl", "kustomize", folder) for folder in folders]
         return [thing for half in halves for thing in yaml.safe_load_all(half)]
+
+    def render_with_old_secret(self) -> list[dict[str, Any]]:
+        """The same for a site whose Secret `edge` was made by hand, with a name of its own."""
+        (secret,) = (
+            thing
+            for thing in self.things
+            if thing["kind"] == "Secret" and thing["metadata"]["name"].startswith("edge-")
+        )
+        name = secret["metadata"]["name"]
+        return list(yaml.safe_load_all(yaml.safe_dump_all(self.things).replace(name, "edge")))
+
+    def apply(self, things: list[dict[str, Any]]) -> set[str]:
+        """What a cluster does: a Deployment with another template gets a new pod. Says which."""
+        before = self._templates()
+        self.things = things
+        now = self._templates()
+        changed = {app for app in now if now[app] != before[app]}
+        for app in changed:
+            self.kill(app)
+        return changed
+
+    def _templates(self) -> dict[str, str]:
+        return {
+            thing["metadata"]["name"]: yaml.safe_dump(_without_ports(thing["spec"]["template"]))
+            for thing in self.things
+            if thing["kind"] == "Deployment"
+        }
+
+    def serial(self) -> str:
+        """The serial number of the certificate that the edge's broker has before it."""
+        command = "podman exec edge-broker-pod-edge-broker cat /certs/tls.crt"
+        crt = x509.load_pem_x509_certificate(self.shell(command).encode())
+        return str(crt.serial_number)
 
     def start(self) -> None:
         env = os.environ | {"TAG": self.name}
@@ -158,10 +187,8 @@ class Node:
         )
         pod = deployment["spec"]["template"]["spec"]
         deployment["spec"]["replicas"] = 1
-        for container in pod["containers"]:
-            container.pop(
-                "ports", None
-            )  # podman would open them on the node; in Kubernetes they are mere words
+        # Podman would open ports on the node; in Kubernetes they are mere words.
+        deployment["spec"]["template"] = _without_ports(deployment["spec"]["template"])
         things = [
             t for t in self.things if t["kind"] in ("ConfigMap", "Secret", "PersistentVolumeClaim")
         ]
@@ -242,11 +269,19 @@ class Node:
         assert (found["lost"], found["duplicated"]) == (0, 0)
 
 
+def _without_ports(template: dict[str, Any]) -> dict[str, Any]:
+    template = copy.deepcopy(template)
+    for container in template["spec"]["containers"]:
+        container.pop("ports", None)
+    return template
+
+
 @pytest.fixture(scope="module")
 def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
     node = Node(tmp_path_factory.mktemp("pods"))
     try:
         node.start()
+        node.things = node.render_with_old_secret()
         for app in NETWORKS:
             node.play(app)
         yield node
@@ -262,6 +297,24 @@ def test_every_pod_gets_ready(node: Node) -> None:
 def test_faces_arrive_and_receipts_come_home(node: Node) -> None:
     node.flows()
     until(lambda: '"event": "stored"' in node.shell("podman logs logger-pod-logger 2>&1"))
+
+
+def test_a_site_with_a_secret_of_the_old_way_changes_over(node: Node) -> None:
+    before = node.audit()
+    serial = node.serial()
+    assert node.apply(node.render()) == {"edge-broker", "detector"}
+    assert node.serial() == serial
+    node.flows()
+    assert node.audit()["captured"] > before["captured"], "the outbox did not survive"
+
+
+def test_another_certificate_reaches_the_pods_that_use_it(node: Node) -> None:
+    serial = node.serial()
+    assert node.apply(node.render()) == set()
+    node.enrol("edge-07", "--force")
+    assert node.apply(node.render()) == {"edge-broker", "detector"}
+    assert node.serial() != serial
+    node.flows()
 
 
 @pytest.mark.parametrize("app", NETWORKS)
