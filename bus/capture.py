@@ -10,16 +10,13 @@ from pydantic.functional_validators import model_validator
 
 from bus.fields import Box, Instant, Seq, Sha256, Share, ShotNumber, Size, VisitName, instant
 from bus.message import ContractError, Message
+from bus.png import size_of_png
 from bus.topics import CAPTURES, CameraId, Name, face_key, parse, topic
 
 MAX_PNG = 8 * 1024 * 1024  # bytes; far above any crop, far below what a broker passes on
+SHRUNK_TO_PX = 1600  # the longer side of a picture that is made smaller to fit
 CONTENT_TYPE = "image/png"
 
-_SIGNATURE = b"\x89PNG\r\n\x1a\n"
-_IEND = b"\0\0\0\0IEND\xaeB`\x82"
-_KIND = slice(12, 16)  # of the first chunk
-_WIDTH = slice(16, 20)
-_HEIGHT = slice(20, 24)
 _TX_DIGITS = 19  # of 2**63
 
 
@@ -53,10 +50,20 @@ class Capture:
         width, height = self.frame
         if w == 0 or h == 0 or x + w > width or y + h > height:
             raise ValueError("box: empty or outside the frame")
-        _check_png(self.png)
+        self._check_size(*size_of_png(self.png))
         if hashlib.sha256(self.png).hexdigest() != self.sha256:
             raise ValueError("sha256: is not that of the payload")
         return self
+
+    def _check_size(self, png_width: int, png_height: int) -> None:
+        """A face is cut from its frame and shows its box, unless it was made smaller to fit."""
+        _, _, w, h = self.box
+        width, height = self.frame
+        if png_width > width or png_height > height:
+            raise ValueError("png: larger than its frame")
+        is_shrunk = max(png_width, png_height) >= SHRUNK_TO_PX - 1  # by rounding
+        if (png_width < w or png_height < h) and not is_shrunk:
+            raise ValueError("png: smaller than its box")
 
     @property
     def camera_id(self) -> CameraId:
@@ -103,6 +110,8 @@ class Capture:
     def from_message(cls, message: Message) -> tuple["Capture", int]:
         """The capture and its transmission number; raises ContractError that names the field."""
         camera_id = parse(message.topic, CAPTURES)
+        if message.fault:
+            raise ContractError(message.fault)
         if message.content_type != CONTENT_TYPE:
             raise ContractError(f"content type: not {CONTENT_TYPE}")
         facts = dict(message.properties)
@@ -110,14 +119,6 @@ class Capture:
             raise ContractError("user properties: one is given twice")
         tx = _transmission_number(facts.get("tx", ""))
         return cls.of(camera_id, facts, message.payload), tx
-
-
-def _check_png(png: bytes) -> None:
-    framed = png.startswith(_SIGNATURE) and png.endswith(_IEND)
-    if not framed or png[_KIND] != b"IHDR":
-        raise ValueError("png: not a PNG, or cut off")
-    if not any(png[_WIDTH]) or not any(png[_HEIGHT]):
-        raise ValueError("png: of zero size")
 
 
 def _transmission_number(text: str) -> int:

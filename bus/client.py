@@ -7,16 +7,18 @@ import socket
 import ssl
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import paho.mqtt.client as paho
-from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
+from bus import wire
 from bus.log import log
 from bus.message import Delivered, Down, Event, Message, Up
 from bus.settings import Settings
@@ -27,6 +29,9 @@ QUEUE_SIZE = 999  # events that may wait to be read
 HELD_BY_PAHO = 256  # messages that may wait for a broker; what is refused then is sent again
 RECONNECT_AFTER_S = 1
 RECONNECT_AT_MOST_S = (10, 20)  # one of these, by chance
+
+# Reasons for which a connection ends because of what it carried: the session would bring it again.
+_POISONED = {"Protocol error", "Malformed packet"}
 
 # How a vanished peer is noticed without MQTT's help: 15 s of silence, then 3 probes; or 30 s
 # without an answer to data.
@@ -47,6 +52,24 @@ def stopping() -> threading.Event:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     return stop
+
+
+class _Mqtt(paho.Client):
+    """paho's client, but for how it reads a publication: in bus/wire.py, not in its own way."""
+
+    def __init__(self, client_id: str, take: Callable[[wire.Publication], None]) -> None:
+        super().__init__(
+            CallbackAPIVersion.VERSION2,
+            client_id,
+            protocol=paho.MQTTv5,
+            manual_ack=True,
+        )
+        self._take = take
+
+    def _handle_publish(self) -> MQTTErrorCode:
+        packet = self._in_packet
+        self._take(wire.publication(packet["command"], packet["packet"]))
+        return MQTTErrorCode.MQTT_ERR_SUCCESS
 
 
 class Client:
@@ -77,12 +100,10 @@ class Client:
         self._events: queue.Queue[Event | None] = queue.Queue(queue_size)
         self._connections = 0
         self._stopped = False
-        self._mqtt = paho.Client(
-            CallbackAPIVersion.VERSION2,
-            client_id,
-            protocol=paho.MQTTv5,
-            manual_ack=True,
-        )
+        self._settings = settings
+        self._keepalive_s = keepalive_s
+        self._session_expiry_s = session_expiry_s
+        self._mqtt = _Mqtt(client_id, self._on_publication)
         if settings.certs:
             self._mqtt.tls_set_context(_tls_context(settings, settings.certs))
         if will:
@@ -90,19 +111,22 @@ class Client:
         self._mqtt.on_connect = self._on_connect
         self._mqtt.on_connect_fail = self._on_connect_fail
         self._mqtt.on_disconnect = self._on_disconnect
-        self._mqtt.on_message = self._on_message
         self._mqtt.on_socket_open = _watch
         self._mqtt.max_queued_messages_set(HELD_BY_PAHO)
         at_most_s = random.randint(*RECONNECT_AT_MOST_S)  # noqa: S311 - jitter
         self._mqtt.reconnect_delay_set(RECONNECT_AFTER_S, at_most_s)
-        self._mqtt.connect_async(
-            settings.broker_host,
-            settings.broker_port,
-            keepalive=keepalive_s,
-            clean_start=False,
-            properties=_connect_properties(session_expiry_s),
-        )
+        self._aim(clean_start=False)
         self._mqtt.loop_start()
+
+    def _aim(self, *, clean_start: bool) -> None:
+        """Say how the next connection is to be made; a clean start gives the session up."""
+        self._mqtt.connect_async(
+            self._settings.broker_host,
+            self._settings.broker_port,
+            keepalive=self._keepalive_s,
+            clean_start=clean_start,
+            properties=_connect_properties(self._session_expiry_s),
+        )
 
     def close(self) -> None:
         """End the connection; what is not acknowledged comes again."""
@@ -179,15 +203,18 @@ class Client:
         self.up = False
         if not self._stopped:
             log.warning("broker connection lost", extra={"reason": str(code)})
+            self._aim(clean_start=str(code) in _POISONED)
         self._put(Down())
 
-    def _on_message(self, _mqtt: paho.Client, _userdata: Any, got: paho.MQTTMessage) -> None:
+    def _on_publication(self, got: wire.Publication) -> None:
         message = Message(
             got.topic,
-            bytes(got.payload),
-            content_type=getattr(got.properties, "ContentType", ""),
-            properties=tuple(getattr(got.properties, "UserProperty", ())),
-            delivered=Delivered(self._connections, got.mid, got.qos),
+            got.payload,
+            content_type=got.properties.content_type,
+            properties=tuple(got.properties.user),
+            delivered=Delivered(self._connections, got.packet_id, got.qos),
+            retain=got.retain,
+            fault=got.fault,
         )
         self._put(message)
 

@@ -28,7 +28,10 @@ class Delivered:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """An MQTT 5 publication; `properties` are its user properties in order."""
+    """An MQTT 5 publication; `properties` are its user properties in order.
+
+    `fault` says why they could not be read, if they could not.
+    """
 
     topic: str
     payload: bytes
@@ -36,6 +39,7 @@ class Message:
     properties: tuple[tuple[str, str], ...] = ()
     delivered: Delivered | None = None
     retain: bool = False
+    fault: str = ""
 
 
 @dataclass(frozen=True, slots=True)

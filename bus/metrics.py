@@ -8,6 +8,7 @@ from http.server import ThreadingHTTPServer
 from prometheus_client import Counter, Gauge, Histogram, MetricsHandler
 
 from bus.settings import Settings
+from bus.topics import CameraId
 
 _CAMERA = ("edge", "camera")
 _REASON = (*_CAMERA, "reason")
@@ -37,20 +38,53 @@ detect_seconds = Histogram(
 camera_up = Gauge("facebridge_camera_up", "1 while the camera gives fresh frames", _CAMERA)
 link_up = Gauge("facebridge_link_up", "1 while the bridge to the cloud is connected")
 
-Ready = Callable[[], str]
+shed = Counter(
+    "facebridge_shed", "Messages dropped because their edge sent too much at once", ["edge"]
+)
+refused = Counter(
+    "facebridge_refused", "Objects that the store refused, while it took others", ["edge"]
+)
+queued_bytes = Gauge("facebridge_queued_bytes", "What waits to be stored")
+
+CAMERAS_AT_MOST = 32  # of one edge that have series of their own; names are invented for nothing
+OTHERS = "_"  # the camera of all further ones, and no name
+
+_cameras: dict[str, set[str]] = {}
+
+Word = Callable[[], str]  # empty, or one line that says what is wrong
 
 
-def serve(settings: Settings, ready: Ready) -> None:
+def nothing() -> str:
+    """The word of who has nothing to say."""
+    return ""
+
+
+def count(counter: Counter, camera_id: CameraId) -> None:
+    """Count one of a camera that somebody else has named."""
+    cameras = _cameras.setdefault(camera_id.edge, set())
+    if len(cameras) < CAMERAS_AT_MOST:
+        cameras.add(camera_id.camera)
+    camera = camera_id.camera if camera_id.camera in cameras else OTHERS
+    counter.labels(camera_id.edge, camera).inc()
+
+
+def serve(
+    settings: Settings,
+    missing: Word,
+    *,
+    hangs: Word = nothing,
+    trouble: Word = nothing,
+) -> None:
     """Answer /metrics, /healthz and /readyz in the background; METRICS_PORT 0 is off.
 
-    `ready` returns an empty string, or one line that says what is missing. A taken port ends the
-    process.
+    What is `missing` makes /readyz say 503, what `hangs` makes /healthz say so; /readyz tells of
+    `trouble` with 200. A taken port ends the process.
     """
     if not settings.metrics_port:
         return
     place = (settings.metrics_host, settings.metrics_port)
     try:
-        server = ThreadingHTTPServer(place, _handler(ready))
+        server = ThreadingHTTPServer(place, _handler(missing, hangs, trouble))
     except OSError as error:
         sys.exit(
             f"METRICS_PORT: cannot listen on {settings.metrics_host}:{settings.metrics_port}: "
@@ -59,19 +93,19 @@ def serve(settings: Settings, ready: Ready) -> None:
     threading.Thread(target=server.serve_forever, daemon=True).start()
 
 
-def _handler(ready: Ready) -> type[MetricsHandler]:
+def _handler(missing: Word, hangs: Word, trouble: Word) -> type[MetricsHandler]:
     class Handler(MetricsHandler):
         def do_GET(self) -> None:  # noqa: N802 - the base class names it
             if self.path == "/healthz":
-                self._answer("")
+                self._answer(hangs())
             elif self.path == "/readyz":
-                self._answer(ready())
+                self._answer(missing(), trouble())
             else:
                 super().do_GET()
 
-        def _answer(self, missing: str) -> None:
-            self.send_response(503 if missing else 200)
+        def _answer(self, wrong: str, aside: str = "") -> None:
+            self.send_response(503 if wrong else 200)
             self.end_headers()
-            self.wfile.write(f"{missing or 'ok'}\n".encode())
+            self.wfile.write(f"{wrong or aside or 'ok'}\n".encode())
 
     return Handler

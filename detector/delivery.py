@@ -1,10 +1,13 @@
 """What to send, and when to send it again: plain state and time, without a network or a clock.
 
-Loss recovery follows QUIC (RFC 9002): transmissions are numbered, numbers are never reused,
-receipts echo them.
+Loss recovery and congestion control follow QUIC (RFC 9002): transmissions are numbered, numbers are
+never reused, receipts echo them. One module, though it is longer than others, because each of its
+steps reads what the others write.
 """
 
 import sqlite3
+from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from bus import metrics
@@ -13,13 +16,17 @@ from bus.log import log
 from bus.message import ContractError, Down, Event, Message, Up
 from bus.receipt import Receipt
 from bus.topics import LINK
+from detector.congestion import CongestionWindow
 from detector.outbox import Outbox
 
 REORDER = 24  # transmissions by which one may be overtaken before it counts as lost
 PATIENCE_S = 2.0  # no copy counts as lost sooner
 PROBE_AFTER_AT_MOST_S = 300.0  # also the longest wait for a copy to count as lost
 SAMPLE_AT_MOST_S = 60.0  # a receipt that an outage delayed says little about the way
+LINK_WORD_WITHIN_S = 2.0  # after which a broker that says nothing of the link is taken to have one
 REFUSALS = 20  # for a sound capture before they are believed: with their back-off, after an hour
+TROUBLED_LOSSES = 3  # of one capture, while others come home: it is not the way that loses it
+COPIES_REMEMBERED = 64  # of one capture; a receipt for an older one releases all the same
 _DOUBLINGS = 16  # of a wait; far beyond its bound
 
 
@@ -29,12 +36,18 @@ class InFlight:
 
     seq: int
     sha256: str
+    size: int  # bytes
     copies: dict[int, float] = field(default_factory=dict)  # transmission number -> s
     losses: int = 0
     refusals: int = 0
     resend: str = ""
     tx: int = 0
     sent_at: float = 0.0
+
+    @property
+    def is_troubled(self) -> bool:
+        """Whether it is itself the reason that it does not come home."""
+        return self.refusals > 0 or self.losses >= TROUBLED_LOSSES
 
 
 class RoundTrip:
@@ -69,45 +82,59 @@ class RoundTrip:
 class Delivery:
     """Moves captures from the outbox to the broker, and out of the outbox when receipts come home.
 
-    At most `window` captures are on their way without a receipt. All times are seconds of one
-    monotonic clock that the caller reads. `link` says whether the bridge is known to be connected.
+    At most `window` captures are on their way without a receipt, and no more bytes than the
+    congestion window has; a quarter of the places may be taken by those that are refused. Nothing
+    is sent while the link is known to be down. All times are seconds of one monotonic clock that
+    the caller reads.
     """
 
     def __init__(self, outbox: Outbox, window: int) -> None:
-        self.link = True
         self._outbox = outbox
         self._window = window
+        self._troubled_at_most = max(window // 4, 1)
         self._camera_id = outbox.camera_id
         self._connected = False
-        self._in_flight: dict[int, InFlight] = {}  # in the order of seq
+        self._connected_at = 0.0
+        self._link: bool | None = None  # None: nobody has told yet
+        self._in_flight: dict[int, InFlight] = {}  # in the order of sending
+        self._parked: deque[InFlight] = deque()  # waits for a place among the troubled
         self._tx = outbox.life << 32  # the newest transmission's; larger than of an earlier life
         self._overtaken_below = self._tx
         self._probes: set[int] = set()  # transmission numbers
         self._heard_at = 0.0
         self._silent_probes = 0  # since then
         self._round_trip = RoundTrip()
+        self._congestion = CongestionWindow()
 
     def step(self, event: Event | None, now: float) -> list[Message]:
         """Take in what happened, then say what to transmit now."""
         self._take(event, now)
-        if not self._connected:
+        if not self._may_send(now):
             return []
         self._mark_lost(now)
         self._mark_probe(now)
+        self._park()
         return [*self._resent(now), *self._new(now)]
+
+    def _may_send(self, now: float) -> bool:
+        if self._link is None:
+            return self._connected and now >= self._connected_at + LINK_WORD_WITHIN_S
+        return self._connected and self._link
 
     def _take(self, event: Event | None, now: float) -> None:
         match event:
             case Up(session_present):
                 self._connected = True
+                self._connected_at = now
+                self._link = self._link or None  # what was down may be up since
                 self._hear(now)
                 if not session_present:
-                    self._mark_all("session")
+                    self._forget_sent()
             case Down():
                 self._connected = False
             case Message(topic, payload) if topic.startswith(LINK):
-                self.link = payload == b"1"
-                metrics.link_up.set(self.link)
+                self._link = payload == b"1"
+                metrics.link_up.set(self._link)
                 self._hear(now)
             case Message():
                 self._take_receipt(event, now)
@@ -116,14 +143,18 @@ class Delivery:
         self._heard_at = now
         self._silent_probes = 0
 
-    def _mark_all(self, reason: str) -> None:
+    def _forget_sent(self) -> None:
+        """The broker has lost what it held."""
+        self._congestion.restart()
         for sent in self._in_flight.values():
-            sent.resend = reason
+            sent.resend = "session"
 
     def _resent(self, now: float) -> list[Message]:
         due = [sent for sent in self._in_flight.values() if sent.resend]
         messages = []
         for sent in due:
+            if sent.resend != "probe" and not self._has_room(sent.size):
+                break
             capture = self._outbox.get(sent.seq)
             if capture is None:  # it waits no more
                 del self._in_flight[sent.seq]
@@ -134,14 +165,53 @@ class Delivery:
 
     def _new(self, now: float) -> list[Message]:
         messages = []
-        while len(self._in_flight) < self._window:
-            capture = self._outbox.next()
-            if capture is None:
+        while self._has_place():
+            following = self._next()
+            if following is None:
                 break
-            sent = InFlight(capture.seq, capture.sha256)
-            self._in_flight[capture.seq] = sent
+            sent, capture = following
+            self._in_flight[sent.seq] = sent
             messages.append(self._transmit(sent, capture, now=now))
         return messages
+
+    def _has_place(self) -> bool:
+        """Whether one more may be on its way."""
+        waiting_to_go = any(sent.resend for sent in self._in_flight.values())
+        return len(self._in_flight) < self._window and not waiting_to_go and self._has_room(0)
+
+    def _has_room(self, size: int) -> bool:
+        """Whether the congestion window has `size` bytes left."""
+        return self._congestion.allows(size, self._bytes_on_their_way())
+
+    def _bytes_on_their_way(self) -> int:
+        return sum(sent.size for sent in self._in_flight.values() if not sent.resend)
+
+    def _next(self) -> tuple[InFlight, Capture] | None:
+        """What is to be sent next: of those that were parked, if there is a place for them."""
+        while self._parked and len(self._troubled()) < self._troubled_at_most:
+            parked = self._parked.popleft()
+            capture = self._outbox.get(parked.seq)
+            if capture:
+                return parked, capture
+        capture = self._outbox.next()
+        if capture is None:
+            return None
+        refusals = self._outbox.refusals(capture.seq)
+        size = len(capture.png)
+        return InFlight(capture.seq, capture.sha256, size=size, refusals=refusals), capture
+
+    def _troubled(self) -> list[InFlight]:
+        return [sent for sent in self._in_flight.values() if sent.is_troubled]
+
+    def _park(self) -> None:
+        """Let too many troubled ones wait aside, and those that failed again let others try."""
+        troubled = self._troubled()
+        leaving = troubled[self._troubled_at_most :]
+        if self._parked:
+            leaving += [sent for sent in troubled[: self._troubled_at_most] if sent.resend]
+        for sent in leaving:
+            del self._in_flight[sent.seq]
+            self._parked.append(sent)
 
     def _transmit(self, sent: InFlight, capture: Capture, *, now: float) -> Message:
         self._tx += 1
@@ -151,6 +221,8 @@ class Delivery:
         sent.tx = self._tx
         sent.sent_at = now
         sent.copies[self._tx] = now
+        if len(sent.copies) > COPIES_REMEMBERED:
+            del sent.copies[next(iter(sent.copies))]
         metrics.transmitted.labels(*self._camera_id).inc()
         return capture.to_message(self._tx)
 
@@ -185,14 +257,17 @@ class Delivery:
             return False
         if receipt.sha256 == sent.sha256 and receipt.tx in sent.copies:
             del sent.copies[receipt.tx]
-            sent.refusals += 1
-            facts = {
-                "camera": self._camera_id.camera,
-                "seq": sent.seq,
-                "reason": receipt.reason,
-            }
-            log.warning("refused", extra=facts)
+            self._count_refusal(sent, receipt.reason)
         return sent.refusals >= REFUSALS
+
+    def _count_refusal(self, sent: InFlight, reason: str) -> None:
+        facts = {"camera": self._camera_id.camera, "seq": sent.seq, "reason": reason}
+        log.warning("refused", extra=facts)
+        sent.refusals += 1
+        try:
+            sent.refusals = self._outbox.refuse(sent.seq)
+        except sqlite3.Error as error:
+            log.error("refusal not written", extra={"seq": sent.seq, "reason": str(error)})
 
     def _settle(self, receipt: Receipt) -> bool:
         try:
@@ -207,6 +282,7 @@ class Delivery:
     def _land(self, sent: InFlight, receipt: Receipt, now: float) -> None:
         del self._in_flight[sent.seq]
         self._probes.difference_update(sent.copies)
+        self._congestion.came_home(sent.size, self._bytes_on_their_way())
         sent_at = sent.copies.get(receipt.tx)
         if sent_at is not None:
             took_s = now - sent_at
@@ -221,9 +297,14 @@ class Delivery:
             doublings = min(sent.losses, _DOUBLINGS)
             longest_s = max(PROBE_AFTER_AT_MOST_S, patience_s)
             wait_s = min(patience_s * 2.0**doublings, longest_s)
-            if reason and now - sent.sent_at > wait_s:
-                sent.losses += 1
-                sent.resend = sent.resend or reason
+            if reason and not sent.resend and now - sent.sent_at > wait_s:
+                self._lose(sent, reason, now=now)
+
+    def _lose(self, sent: InFlight, reason: str, *, now: float) -> None:
+        sent.losses += 1
+        sent.resend = reason
+        if not sent.is_troubled:
+            self._congestion.lost(sent.sent_at, now)
 
     def _fate(self, sent: InFlight) -> str:
         """What became of the newest copy; empty if it may still come home."""
@@ -234,9 +315,9 @@ class Delivery:
         return ""
 
     def _mark_probe(self, now: float) -> None:
-        """After a silence on a working link the oldest is sent as a probe."""
-        oldest = self._oldest()
-        if not self.link or oldest is None:
+        """After a silence the oldest is sent as a probe."""
+        oldest = _oldest(self._in_flight.values())
+        if oldest is None:
             return
         doublings = min(self._silent_probes, _DOUBLINGS)
         wait_s = min(self._round_trip.silence_s * 2.0**doublings, PROBE_AFTER_AT_MOST_S)
@@ -244,9 +325,10 @@ class Delivery:
             self._silent_probes += 1
             oldest.resend = oldest.resend or "probe"
 
-    def _oldest(self) -> InFlight | None:
-        """The oldest capture whose newest copy was not refused."""
-        for sent in self._in_flight.values():
-            if sent.tx in sent.copies:
-                return sent
-        return None
+
+def _oldest(in_flight: Iterable[InFlight]) -> InFlight | None:
+    """The one that was sent first, of those whose newest copy was not refused."""
+    for sent in in_flight:
+        if sent.tx in sent.copies:
+            return sent
+    return None

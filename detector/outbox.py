@@ -14,7 +14,7 @@ from bus.capture import Capture
 from bus.log import log
 from bus.message import ContractError
 from bus.receipt import Receipt
-from bus.topics import CameraId
+from bus.topics import CameraId, face_key
 from detector.outbox_file import OutboxFile
 from detector.settings import OutboxFull
 from detector.shot import Shot
@@ -33,8 +33,12 @@ _WAITING = "SELECT seq, size, facts, png FROM captures WHERE png IS NOT NULL AND
 _TOTALS = """
 SELECT count(*), ifnull(sum(size), 0) FROM captures INDEXED BY waiting WHERE png IS NOT NULL
 """
-_NAMED = "SELECT size FROM captures WHERE png IS NOT NULL AND seq = ? AND sha256 = ?"
+_NAMED = "SELECT size, facts FROM captures WHERE png IS NOT NULL AND seq = ? AND sha256 = ?"
 _OLDEST = "SELECT facts FROM captures WHERE png IS NOT NULL ORDER BY seq LIMIT 1"
+_REFUSALS = "SELECT count FROM refusals WHERE seq = ?"
+_REFUSE = """
+INSERT INTO refusals VALUES (?, 1) ON CONFLICT (seq) DO UPDATE SET count = count + 1
+"""
 _SIZES = (
     "SELECT seq, size FROM captures WHERE png IS NOT NULL AND seq > ? AND seq <= ? ORDER BY seq"
 )
@@ -119,7 +123,7 @@ class Outbox:
             return self._load(*row) if row else None
 
     def settle(self, receipt: Receipt) -> bool:
-        """Release the capture that `receipt` names by seq and sha256; False if none waits so.
+        """Release the capture that `receipt` names by seq, sha256 and key; False if none is so.
 
         Raises sqlite3.Error if that cannot be written down; then the capture still waits.
         """
@@ -127,16 +131,31 @@ class Outbox:
         # A power cut may undo this: then the capture is only sent once more.
         with self._file.transaction(synchronous="NORMAL") as db:
             row = db.execute(_NAMED, (seq, receipt.sha256)).fetchone()
-            if row:
-                db.execute("UPDATE captures SET png = NULL WHERE seq = ?", (seq,))
-            if row and receipt.status == "quarantined":
+            if not row or not self._is_of(receipt, facts=row[1]):
+                return False
+            db.execute("DELETE FROM refusals WHERE seq = ?", (seq,))
+            db.execute("UPDATE captures SET png = NULL WHERE seq = ?", (seq,))
+            if receipt.status == "quarantined":
                 self._write_gap(seq, QUARANTINED)
             if seq % _FORGET_EVERY == 0:
                 db.execute("DELETE FROM captures WHERE png IS NULL AND seq < ?", (seq - LEDGER,))
-        if not row:
-            return False
         self._count(-1, size=-row[0])
         return True
+
+    def refusals(self, seq: int) -> int:
+        """How often the waiting capture with this seq was refused."""
+        with self._file.mutex:
+            row = self._file.db.execute(_REFUSALS, (seq,)).fetchone()
+        return int(row[0]) if row else 0
+
+    def refuse(self, seq: int) -> int:
+        """Note that a waiting capture was refused once more; how often by now.
+
+        Raises sqlite3.Error if that cannot be written down.
+        """
+        with self._file.transaction(synchronous="NORMAL") as db:
+            db.execute(_REFUSE, (seq,))
+        return self.refusals(seq)
 
     def age(self) -> float:
         """How long the oldest waiting capture has waited, in seconds; 0 if none waits."""
@@ -217,6 +236,16 @@ class Outbox:
             self._count(-1, size=-size)
             self._dropped(seq, SPOILT)
             return None
+
+    def _is_of(self, receipt: Receipt, facts: str) -> bool:
+        """Whether a receipt names the key under which the capture of these facts is stored."""
+        if receipt.status == "quarantined":
+            return receipt.key.startswith("quarantine/")
+        try:
+            captured_at = datetime.fromisoformat(json.loads(facts)["captured_at"])
+        except (ValueError, LookupError, TypeError):  # the disk has spoilt it
+            return False
+        return receipt.key == face_key(self.camera_id, captured_at, receipt.seq)
 
     def _refused(self, detail: str) -> None:
         metrics.dropped.labels(*self.camera_id, "refused").inc()

@@ -12,6 +12,7 @@ from typing import Literal
 from bus.topics import CameraId
 
 # `captures` holds a row per capture: its `png` until the receipt, its hash for a while after.
+# `refusals` says how often a waiting one was refused.
 # `gaps` holds the runs of seqs that will never be in the bucket.
 _SCHEMA = """
 PRAGMA journal_mode=WAL;
@@ -25,6 +26,9 @@ CREATE TABLE IF NOT EXISTS captures (
 CREATE INDEX IF NOT EXISTS waiting ON captures (seq, size) WHERE png IS NOT NULL;
 CREATE TABLE IF NOT EXISTS gaps (
     first INTEGER PRIMARY KEY, last INTEGER, reason TEXT
+);
+CREATE TABLE IF NOT EXISTS refusals (
+    seq INTEGER PRIMARY KEY, count INTEGER
 );
 """
 _BUSY_TIMEOUT_S = 5

@@ -184,7 +184,7 @@ def _as_server(
     request: x509.CertificateBuilder,
     hosts: Iterable[str],
 ) -> x509.CertificateBuilder:
-    """A certificate of a server that has these names, and of the client that its health check is."""
+    """A certificate of a server with these names, and of the client that its health check is."""
     names = [_general_name(host) for host in dict.fromkeys(hosts)]
     request = request.add_extension(x509.SubjectAlternativeName(names), critical=False)
     return _with_usage(

@@ -19,7 +19,7 @@ TOPICS = [f"{CAPTURES}/#", f"{RECEIPTS}/#", f"{LINK}/+/state"]
 def run(settings: Settings, journal: Journal, stop: threading.Event) -> None:
     """Write down what crosses the edge broker, and every minute where things stand."""
     summed_at = time.monotonic()
-    with closing(Client(settings, client_id="logger", topics=TOPICS)) as client:
+    with closing(_connect(settings)) as client:
         metrics.serve(settings, lambda: "" if client.up else "no broker")
         log.info("ready", extra=settings.said())
         while not stop.is_set():
@@ -30,6 +30,11 @@ def run(settings: Settings, journal: Journal, stop: threading.Event) -> None:
             if time.monotonic() - summed_at >= SUMMARY_EVERY_S:
                 summed_at = time.monotonic()
                 journal.summary()
+
+
+def _connect(settings: Settings) -> Client:
+    # Nothing is kept for a logger that is away: what it missed is said by the outbox.
+    return Client(settings, client_id="logger", topics=TOPICS, session_expiry_s=0)
 
 
 def main() -> None:

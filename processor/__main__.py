@@ -20,16 +20,19 @@ from processor.trouble import StoppedError
 def run(settings: Settings, store: Store, stop: threading.Event) -> None:
     """Store what comes; the bucket is there before the first message is taken."""
     with closing(_connect(settings)) as client:
+        intake = Intake(client, store, threads=settings.upload_threads, stop=stop)
 
         def missing() -> str:
-            return store.ask() or ("" if client.up else "no broker")
+            # A store that is away later is away for others too: edges are not sent to them then.
+            trouble = "" if store.checked else store.ask()
+            return trouble or ("" if client.up else "no broker")
 
-        metrics.serve(settings, missing)
+        metrics.serve(settings, missing, hangs=intake.hangs, trouble=store.ask)
         log.info("starting", extra=settings.said())
         with suppress(StoppedError):
             store.check()
             log.info("ready", extra={"bucket": settings.bucket})
-            Intake(client, store, threads=settings.upload_threads, stop=stop).run()
+            intake.run()
 
 
 def _connect(settings: Settings) -> Client:
@@ -43,8 +46,7 @@ def _connect(settings: Settings) -> Client:
         settings,
         client_id=settings.client_id,
         topics=[topics],
-        queue_size=1,  # the store may be away for hours; the broker holds what we do not read,
-        keepalive_s=0,  # and what we do not read may be a ping's answer
+        queue_size=8,  # each of up to a packet's size; they are sorted at once
         session_expiry_s=session_expiry_s,
     )
 

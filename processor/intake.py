@@ -1,6 +1,7 @@
 """From the bus to the bucket: first the store answers, then the receipt goes out, then the ack."""
 
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
@@ -12,17 +13,26 @@ from bus.client import Client
 from bus.log import log
 from bus.message import ContractError, Message
 from bus.receipt import Receipt
-from bus.topics import CAPTURES, CameraId, parse
+from bus.topics import CAPTURES, CameraId, is_name, parse
+from processor.allowance import Allowance
+from processor.fair_queue import FairQueue
 from processor.store import Store
-from processor.trouble import StoppedError, UnlikeError
+from processor.trouble import RefusedError, StoppedError, UnlikeError
 
 NOBODY = CameraId("_", "_")  # of a bad message that does not say whose it is
+HANGS_AFTER_S = 30.0  # without a look at what came
+QUARANTINED_A_MINUTE = 100  # of one edge; what is more is shed
 
 _REASON_LENGTH = 200  # the contract's
+_PATIENCE_S = 0.2  # after which a thread looks whether it is to end
 
 
 class Intake:
-    """Takes messages from `client` and stores them, `threads` at a time, until `stop` is set."""
+    """Takes messages from `client` and stores them, `threads` at a time, until `stop` is set.
+
+    It always reads. What waits has a budget for each edge; what is beyond it is acknowledged and
+    dropped, without a receipt, so that its edge sends it again.
+    """
 
     def __init__(
         self, client: Client, store: Store, *, threads: int, stop: threading.Event
@@ -31,24 +41,54 @@ class Intake:
         self._store = store
         self._threads = threads
         self._stop = stop
+        # A quarter of the threads is always for others.
+        self._queue = FairQueue(busy_at_most=threads - threads // 4)
+        self._quarantines = Allowance(QUARANTINED_A_MINUTE, period_s=60)
+        self._words = Allowance(1, period_s=60)  # about what is shed
+        self._read_at: float | None = None  # the last time, if it has begun
+        metrics.queued_bytes.set_function(lambda: self._queue.size)
 
     def run(self) -> None:
-        """Take in messages; while every thread is busy the broker holds the rest.
+        """Take in messages.
 
         An error that nobody foresaw sets `stop` and is raised; what was not acknowledged comes
         again.
         """
         with ThreadPoolExecutor(self._threads) as pool:
             workers = [pool.submit(self._work) for _ in range(self._threads)]
+            self._read()
             for worker in workers:
                 worker.result()
+
+    def hangs(self) -> str:
+        """One line if nothing is read any more, or nothing."""
+        begun_at = self._read_at
+        if begun_at is None or time.monotonic() < begun_at + HANGS_AFTER_S:
+            return ""
+        return "nothing is read from the broker"
+
+    def _read(self) -> None:
+        try:
+            while not self._stop.is_set():
+                self._read_at = time.monotonic()
+                event = self._client.next(_PATIENCE_S)
+                if isinstance(event, Message):
+                    self._sort(event)
+        finally:
+            self._stop.set()
+
+    def _sort(self, message: Message) -> None:
+        for shed in self._queue.offer(_edge(message), message):
+            self._shed(shed, reason="too much at once")
 
     def _work(self) -> None:
         try:
             while not self._stop.is_set():
-                event = self._client.next(0.2)
-                if isinstance(event, Message):
-                    self.handle(event)
+                taken = self._queue.take(_PATIENCE_S)
+                if taken:
+                    edge, message = taken
+                    self.handle(message)
+                    self._queue.done(edge)
         except StoppedError:
             pass
         finally:
@@ -57,13 +97,16 @@ class Intake:
     def handle(self, message: Message) -> None:
         """Store one message as a face or in quarantine, answer it, acknowledge it.
 
-        Raises StoppedError.
+        What the store refuses, though it takes others, gets no answer: it waits at its edge and
+        comes again. Raises StoppedError.
         """
-        receipt: Receipt | None
+        receipt: Receipt | None = None
         try:
             receipt = self._store_face(message)
+        except RefusedError:
+            metrics.refused.labels(_edge(message)).inc()
         except (ContractError, UnlikeError) as error:
-            receipt = self._quarantine(message, reason=str(error))
+            receipt = self._put_away(message, reason=str(error))
         if receipt:
             self._client.publish(receipt.to_message())
         self._client.ack(message)
@@ -72,7 +115,7 @@ class Intake:
         capture, tx = Capture.from_message(message)
         is_new = self._store.put(capture)
         outcome = "stored" if is_new else "absorbed"
-        metrics.outcomes[outcome].labels(*capture.camera_id).inc()
+        metrics.count(metrics.outcomes[outcome], capture.camera_id)
         facts = {
             "edge": capture.edge,
             "camera": capture.camera,
@@ -92,12 +135,22 @@ class Intake:
             stored_at=datetime.now(UTC),
         )
 
-    def _quarantine(self, message: Message, reason: str) -> Receipt | None:
-        """Put a bad message away; a receipt for it, if it says whose it is."""
-        key = self._store.quarantine(message, reason)
+    def _put_away(self, message: Message, reason: str) -> Receipt | None:
+        """Put a bad message into quarantine; a receipt for it, if it says whose it is.
+
+        None also for one that is beyond its edge's allowance, or that the store does not take.
+        """
+        if not self._quarantines.take(_edge(message)):
+            self._count_shed(message, reason="too much garbage")
+            return None
+        try:
+            key = self._store.quarantine(message, reason)
+        except RefusedError:
+            metrics.refused.labels(_edge(message)).inc()
+            return None
         camera_id = _sender(message)
         receipt = _refusal(message, camera_id, key=key, reason=reason)
-        metrics.quarantined.labels(*camera_id).inc()
+        metrics.count(metrics.quarantined, camera_id)
         facts = {
             "edge": camera_id.edge,
             "camera": camera_id.camera,
@@ -108,6 +161,23 @@ class Intake:
         }
         log.warning("quarantined", extra=facts)
         return receipt
+
+    def _shed(self, message: Message, reason: str) -> None:
+        self._count_shed(message, reason)
+        self._client.ack(message)
+
+    def _count_shed(self, message: Message, reason: str) -> None:
+        """Count what is dropped unanswered, and say so once a minute for each edge."""
+        edge = _edge(message)
+        metrics.shed.labels(edge).inc()
+        if self._words.take(edge):
+            log.warning("shed", extra={"edge": edge, "reason": reason})
+
+
+def _edge(message: Message) -> str:
+    """Whose budget a message is of; the broker lets nobody publish as another edge."""
+    edge = message.topic.split("/")[1] if "/" in message.topic else ""
+    return edge if is_name(edge) else NOBODY.edge
 
 
 def _sender(message: Message) -> CameraId:

@@ -21,7 +21,15 @@ from bus.log import log
 from bus.message import Message
 from bus.topics import quarantine_key
 from processor.settings import Settings
-from processor.trouble import NO, HollowError, StoppedError, UnlikeError, code, kind
+from processor.trouble import (
+    NO,
+    HollowError,
+    RefusedError,
+    StoppedError,
+    UnlikeError,
+    code,
+    kind,
+)
 
 T = TypeVar("T")
 
@@ -30,6 +38,8 @@ READ_TIMEOUT_S = 30
 FIRST_PAUSE_S = 0.2  # before a second try
 LONGEST_PAUSE_S = 10
 JITTER_S = 1
+OBJECT_TRIES = 3  # with one object that is refused, while the store takes others
+PROBE_KEY = "quarantine/probe"
 RECONNECT_AFTER_S = 10  # a client is too dear for every try of each thread
 
 # S3 takes 2 KB of metadata.
@@ -56,11 +66,13 @@ class StoreObject:
 class Store:
     """A bucket. Every call goes on, with back-off and jitter, until the store answers or `stop`.
 
-    `trouble` is empty, or one line that says what is wrong with the store now.
+    `trouble` is empty, or one line that says what is wrong with the store now; `checked` says that
+    all was well with it once.
     """
 
     def __init__(self, settings: Settings, stop: threading.Event) -> None:
         self.trouble = ""
+        self.checked = False
         self._settings = settings
         self._bucket = settings.bucket
         self._stop = stop
@@ -78,8 +90,21 @@ class Store:
         )
 
     def check(self) -> None:
-        """Wait until the bucket is there and ours; make it if CREATE_BUCKET says so."""
+        """Wait until the bucket is there and ours; make it if CREATE_BUCKET says so.
+
+        A store that does not know conditional puts is told of loudly.
+        """
         self._patiently(self._check)
+        self._patiently(self._probe)
+        self.checked = True
+        if self._patiently(self._probe):
+            log.error(
+                "store ignores If-None-Match",
+                extra={
+                    "bucket": self._bucket,
+                    "reason": "second copies will be second versions: use another store",
+                },
+            )
 
     def ask(self) -> str:
         """One line about what is wrong with the store at this moment, or nothing."""
@@ -92,7 +117,7 @@ class Store:
     def put(self, capture: Capture) -> bool:
         """Store a capture under its key; False if it was there already.
 
-        Raises UnlikeError, StoppedError.
+        Raises UnlikeError, RefusedError, StoppedError.
         """
         face = StoreObject(
             key=capture.key,
@@ -100,11 +125,15 @@ class Store:
             content_type=CONTENT_TYPE,
             metadata={"edge": capture.edge, "camera": capture.camera, **capture.facts()},
         )
-        return self._patiently(lambda: self._put(face))
+        return self._patiently(lambda: self._put(face), of=face.key)
 
     def quarantine(self, message: Message, reason: str) -> str:
-        """Store a bad message out of the way and return its key. Raises StoppedError."""
-        sha256 = hashlib.sha256(message.payload).hexdigest()
+        """Store a bad message out of the way and return its key.
+
+        Raises RefusedError, StoppedError.
+        """
+        facts = urlencode(message.properties)
+        sha256 = hashlib.sha256(facts.encode() + b"\0" + message.payload).hexdigest()
         bad = StoreObject(
             key=quarantine_key(message.topic, sha256, datetime.now(UTC)),
             body=message.payload,
@@ -112,11 +141,11 @@ class Store:
             metadata={
                 "reason": quote(reason[:_REASON_LENGTH], safe=" :,'-"),
                 "topic": quote(message.topic)[:_TOPIC_LENGTH],
-                "facts": urlencode(message.properties)[:_FACTS_LENGTH],
+                "facts": facts[:_FACTS_LENGTH],
             },
         )
         with suppress(UnlikeError):
-            self._patiently(lambda: self._put(bad))
+            self._patiently(lambda: self._put(bad), of=bad.key)
         return bad.key
 
     def _check(self) -> None:
@@ -143,7 +172,7 @@ class Store:
         except ClientError as error:
             if code(error) not in ("PreconditionFailed", "412"):
                 raise
-            if not self._holds(new):
+            if not self._has(new):
                 raise UnlikeError("key: holds other bytes already") from None
             return False
         # Whoever says 200 without the checksum may be no store at all: look what is there.
@@ -151,12 +180,39 @@ class Store:
             raise HollowError()
         return True
 
+    def _probe(self) -> bool:
+        """Put an object under a condition; False if it was there already, as it should be."""
+        try:
+            self._s3.put_object(Bucket=self._bucket, Key=PROBE_KEY, Body=b"", IfNoneMatch="*")
+        except ClientError as error:
+            if code(error) not in ("PreconditionFailed", "412"):
+                raise
+            return False
+        return True
+
+    def _takes_others(self) -> bool:
+        """Whether the store takes puts now."""
+        try:
+            self._probe()
+        except (ClientError, BotoCoreError):
+            return False
+        return True
+
+    def _has(self, there: StoreObject) -> bool:
+        """Whether the very bytes are there, by the store's own checksum, or by reading them."""
+        found = self._s3.head_object(Bucket=self._bucket, Key=there.key, ChecksumMode="ENABLED")
+        checksum = found.get("ChecksumSHA256")
+        if checksum is None:
+            return self._holds(there)
+        return bool(checksum == there.sha256 and found["ContentLength"] == len(there.body))
+
     def _holds(self, there: StoreObject) -> bool:
         """Whether the store gives back the very bytes."""
         found = self._s3.get_object(Bucket=self._bucket, Key=there.key)
         return bool(found["Body"].read() == there.body)
 
-    def _patiently(self, call: Callable[[], T]) -> T:
+    def _patiently(self, call: Callable[[], T], of: str = "") -> T:
+        """What the store answers at last; a call `of` one object is given up if it alone fails."""
         trying = tenacity.Retrying(
             retry=tenacity.retry_if_exception_type((ClientError, BotoCoreError)),
             wait=tenacity.wait_exponential_jitter(
@@ -164,16 +220,20 @@ class Store:
             ),
             stop=tenacity.stop_when_event_set(self._stop),
             sleep=tenacity.sleep_using_event(self._stop),
-            before_sleep=self._complain,
+            before_sleep=lambda state: self._complain(state, of),
             retry_error_cls=StoppedError,  # type: ignore[arg-type]
         )
         result = trying(call)
         self.trouble = ""
         return result
 
-    def _complain(self, state: tenacity.RetryCallState) -> None:
+    def _complain(self, state: tenacity.RetryCallState, of: str) -> None:
         error = state.outcome.exception() if state.outcome else None
         trouble = kind(error)
+        tried_enough = state.attempt_number >= OBJECT_TRIES
+        if of and trouble == NO and tried_enough and self._takes_others():
+            log.error("object refused", extra={"key": of, "reason": str(error)})
+            raise RefusedError(str(error)) from None
         self.trouble = f"{trouble}: {error}"
         facts = {"bucket": self._bucket, "reason": str(error), "try": state.attempt_number}
         if trouble != NO:

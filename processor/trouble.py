@@ -21,6 +21,10 @@ class StoppedError(Exception):
     """The process is ending before the store has answered; the message is not acknowledged."""
 
 
+class RefusedError(Exception):
+    """The store refuses this one object, while it takes others; the text is the store's own."""
+
+
 class HollowError(BotoCoreError):  # type: ignore[misc]
     """The store says that it has the object, and has not."""
 

@@ -13,11 +13,11 @@ import cv2
 import numpy as np
 from cv2.typing import MatLike
 
+from bus.capture import SHRUNK_TO_PX
 from detector.shot import Box
 
 MODEL_NAME = "face_detection_yunet_2023mar.onnx"
 MODEL_SHA256 = "8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4"
-CROP_MAX_PX = 1600  # without any compression still below the contract's limit
 
 _SCORE_COLUMN = 14  # of a row of YuNet's: x, y, w, h, five landmarks, score
 
@@ -141,9 +141,9 @@ def crop(picture: MatLike, box: Box, margin: float) -> MatLike:
 def png(picture: MatLike) -> bytes:
     """A picture as PNG.
 
-    One of more than CROP_MAX_PX is made smaller, so that it always fits into a message.
+    One of more than SHRUNK_TO_PX is made smaller, so that it always fits into a message.
     """
-    scale = CROP_MAX_PX / max(picture.shape[:2])
+    scale = SHRUNK_TO_PX / max(picture.shape[:2])
     if scale < 1:
         picture = cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
     return cv2.imencode(".png", picture)[1].tobytes()

@@ -38,7 +38,7 @@ BEHIND_AT_MOST_S = 1  # what a hang has missed beyond it is not made up for
 
 def picture(size: int) -> bytes:
     """A PNG of little more than `size` bytes that no other has."""
-    return png(filler=random.randbytes(size))
+    return png(width=64, height=64, filler=random.randbytes(size))
 
 
 def _looks(stop: threading.Event) -> Iterator[Look]:

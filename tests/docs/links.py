@@ -1,4 +1,7 @@
-"""Check every link inside the repository: python -m tests.docs.links. Links to other sites are not followed."""
+"""Check every link inside the repository: python -m tests.docs.links.
+
+Links to other sites are not followed.
+"""
 
 import sys
 from pathlib import Path

@@ -115,7 +115,10 @@ def _line(token: Token) -> int:
 
 
 def filled(text: str, part: str, content: str) -> str:
-    """The page `text` with `content` between `<!-- part -->` and `<!-- /part -->`; raises ValueError without them."""
+    """The page `text` with `content` between `<!-- part -->` and `<!-- /part -->`.
+
+    Raises ValueError without them.
+    """
     begin = f"<!-- {part} -->\n"
     end = f"<!-- /{part} -->\n"
     before, found_begin, rest = text.partition(begin)

@@ -1,4 +1,7 @@
-"""The tables of docs/settings.md, made of what the settings say of themselves: python -m tests.docs.settings_table."""
+"""The tables of docs/settings.md, made of what the settings say of themselves.
+
+python -m tests.docs.settings_table
+"""
 
 import argparse
 import sys
@@ -69,6 +72,9 @@ def _default(value: object) -> str:
     return f"`{value}`"
 
 
+_FORMATS = {"directory-path": "a folder", "file-path": "a file"}
+
+
 def _allowed(schema: dict[str, Any]) -> str:
     """What a value may be, in words; nothing where any text will do."""
     if "anyOf" in schema:  # a type, or none
@@ -84,12 +90,9 @@ def _allowed(schema: dict[str, Any]) -> str:
             return "[a name](contract.md#names)"
         case "string" if "maxLength" in schema:
             return f"{schema['minLength']} to {schema['maxLength']} characters"
-    match schema.get("format"):
-        case "directory-path":
-            return "a folder"
-        case "file-path":
-            return "a file"
-    return "JSON" if schema.get("contentMediaType") == "application/json" else ""
+    if schema.get("contentMediaType") == "application/json":
+        return "JSON"
+    return _FORMATS.get(schema.get("format", ""), "")
 
 
 def _range(schema: dict[str, Any]) -> str:

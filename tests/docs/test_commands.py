@@ -1,4 +1,7 @@
-"""The commands on the pages: what can run here is run, of the rest recipe, options and files are checked."""
+"""The commands on the pages.
+
+What can run here is run; of the rest recipe, options and files are checked.
+"""
 
 import os
 import re
@@ -39,7 +42,10 @@ ENDS = {"|", "||", "&", "&&", ";", "(", ")"}
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """One line of a block, or what is called in the middle of a sentence; `output` is what the page shows of it."""
+    """One line of a block, or what is called in the middle of a sentence.
+
+    `output` is what the page shows of it.
+    """
 
     page: str
     line: int
@@ -47,7 +53,10 @@ class Command:
     output: str = ""
 
     def parts(self) -> list[list[str]]:
-        """The words of each simple command in it, without settings in front of it and where its output goes."""
+        """The words of each simple command in it.
+
+        Without settings in front of it, and where its output goes.
+        """
         lexer = shlex.shlex(self.text, posix=True, punctuation_chars=True)
         lexer.whitespace_split = True
         parts: list[list[str]] = [[]]
@@ -74,7 +83,7 @@ class Command:
 
 
 def commands(file: Path) -> list[Command]:
-    """The commands in the blocks of a page, each with the blocks that a comment calls its output."""
+    """The commands in a page's blocks, each with the blocks that a comment calls its output."""
     name = file.relative_to(ROOT).as_posix()
     fences = Page(file).fences()
     outputs: dict[str, str] = {}
@@ -154,7 +163,10 @@ def test_a_command_names_what_there_is(command: Command) -> None:
 
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A copy of this checkout in which a command may leave what it likes; its `./just` has nothing left to install."""
+    """A copy of this checkout in which a command may leave what it likes.
+
+    Its `./just` has nothing left to install.
+    """
     copy = tmp_path_factory.mktemp("docs") / "checkout"
     shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(*OWN))
     launcher = copy / "just"

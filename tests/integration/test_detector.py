@@ -15,10 +15,10 @@ import numpy as np
 import pytest
 from cv2.typing import MatLike
 
-from bus.capture import Capture
+from bus.capture import SHRUNK_TO_PX, Capture
 from demo.sample import carried
 from demo.stack import ROOT, Stack
-from detector.eye.faces import CROP_MAX_PX, Faces, ModelError, crop, model_path, png
+from detector.eye.faces import Faces, ModelError, crop, model_path, png
 from detector.outbox_reader import Ledger
 from tests.support.peer import Peer
 from tests.support.waiting import until
@@ -117,7 +117,7 @@ def test_a_crop_has_its_margin_and_is_lossless(people: tuple[MatLike, MatLike]) 
 
 def test_a_crop_of_any_size_fits_into_a_message(people: tuple[MatLike, MatLike]) -> None:
     large = png(cv2.resize(people[0], (5000, 2500)))
-    assert decoded(large).shape == (CROP_MAX_PX // 2, CROP_MAX_PX, 3)
+    assert decoded(large).shape == (SHRUNK_TO_PX // 2, SHRUNK_TO_PX, 3)
 
 
 def test_a_wrong_model_is_refused(tmp_path: Path) -> None:

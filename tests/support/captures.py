@@ -69,7 +69,7 @@ def capture(seq: int = 1, *, edge: str = "edge-1", camera: str = "door", **chang
 
 def message(**changes: str | None) -> Message:
     """A sound capture's message with some facts replaced, or left out by None."""
-    picture = png()
+    picture = png(width=30, height=40)
     facts: dict[str, str | None] = {
         "seq": "7",
         "captured_at": "2026-01-02T03:04:05.678Z",
@@ -99,4 +99,6 @@ def receipt(of: Capture, **changes: Any) -> Receipt:
         key=of.key,
         stored_at=CAPTURED_AT,
     )
+    if changes.get("status") == "quarantined":
+        changes = {"key": f"quarantine/{of.camera_id}/x.bin", **changes}
     return replace(sound, **changes)

@@ -32,12 +32,14 @@ class Gateway:
     `mode` names what happens to puts and gets of objects: "403", "404", "500", "503" the store says
     so; "timeout" no answer for a minute; "late" no answer, and the store gets the request when the
     client has given up; "reset" the store has the object, but the connection ends before the
-    answer; "hollow" 200 with a broken body, and nothing stored; "slow" 1 KB/s. `spoilt` counts what
-    met a mode, `taken` by path the puts that the store took.
+    answer; "hollow" 200 with a broken body, and nothing stored; "slow" 1 KB/s. What is read of
+    objects with `denied` in their path is refused, if that is not empty. `spoilt` counts what met a
+    mode, `taken` by path the puts that the store took.
     """
 
     def __init__(self, target: int) -> None:
         self.mode: Mode = "well"
+        self.denied = ""
         self.spoilt = 0
         self.taken: Counter[str] = Counter()
         self._target = target
@@ -79,7 +81,9 @@ class Gateway:
         if mode != "well":
             self.spoilt += 1
         body = self._body(request, slowly=mode == "slow")
-        if mode in _REFUSALS:
+        if self._is_denied(request):
+            _answer(request, 403, {}, body=_ERROR.format("InvalidObjectState").encode())
+        elif mode in _REFUSALS:
             _answer(request, int(mode), {}, body=_ERROR.format(_REFUSALS[mode]).encode())
         elif mode == "timeout":
             _wait(TIMEOUT_S, while_=lambda: self.mode == mode)
@@ -90,6 +94,10 @@ class Gateway:
             if mode == "late":
                 time.sleep(PROCESSOR_PATIENCE_S + 3)
             self._pass_on(request, body, silently=mode in ("reset", "late"))
+
+    def _is_denied(self, request: BaseHTTPRequestHandler) -> bool:
+        reads = request.command in ("GET", "HEAD")
+        return reads and bool(self.denied) and self.denied in request.path
 
     def _pass_on(self, request: BaseHTTPRequestHandler, body: bytes, *, silently: bool) -> None:
         """Let the store have a request; `silently` keeps its answer back."""
@@ -159,7 +167,8 @@ def _answer(
         request.send_header(name, value)
     request.send_header("Content-Length", str(len(body) if length is None else length))
     request.end_headers()
-    request.wfile.write(body)
+    if request.command != "HEAD":
+        request.wfile.write(body)
 
 
 def _wait(seconds: float, while_: Callable[[], bool]) -> None:

@@ -66,6 +66,11 @@ class Peer:
             properties.UserProperty = list(message.properties)
         return self._mqtt.publish(message.topic, message.payload, 1, properties=properties)
 
+    def flood(self, message: Message, count: int) -> None:
+        """Publish again and again at QoS 1, as fast as it goes."""
+        for _ in range(count):
+            self._mqtt.publish(message.topic, message.payload, 1, message.retain)
+
     def topics(self) -> list[str]:
         """The topics of what has arrived, in order."""
         return [message.topic for message in self.got]

@@ -22,10 +22,10 @@ shares = st.floats(0, 1)
 
 @st.composite
 def captures(draw: st.DrawFn) -> Capture:
-    width, height = draw(st.integers(1, 4000)), draw(st.integers(1, 4000))
+    width, height = draw(st.integers(1, 200)), draw(st.integers(1, 200))
     x, y = draw(st.integers(0, width - 1)), draw(st.integers(0, height - 1))
     box = (x, y, draw(st.integers(1, width - x)), draw(st.integers(1, height - y)))
-    picture = png(filler=draw(st.binary(max_size=50)))
+    picture = png(width=box[2], height=box[3], filler=draw(st.binary(max_size=50)))
     return Capture(
         edge=draw(names),
         camera=draw(names),
@@ -124,8 +124,38 @@ def test_what_is_no_png_is_refused(picture: bytes) -> None:
         Capture.from_message(replace(bad, payload=picture))
 
 
+SOUND = png(width=30, height=40)
+
+
+@pytest.mark.parametrize(
+    ("picture", "fault"),
+    [
+        (png(width=60_000, height=1), "too large a picture"),
+        (png(width=641, height=40), "larger than its frame"),
+        (png(width=30, height=481), "larger than its frame"),
+        (png(width=29, height=40), "smaller than its box"),
+        (SOUND[:-20] + b"\1" + SOUND[-19:], "a checksum is wrong"),
+        (SOUND + b"<script>", "something comes after its end"),
+        (SOUND[:8] + SOUND[33:], "not a PNG"),
+    ],
+)
+def test_a_picture_is_what_it_says_it_is(picture: bytes, fault: str) -> None:
+    bad = message(sha256=hashlib.sha256(picture).hexdigest())
+    with pytest.raises(ContractError, match=f"^png: .*{fault}"):
+        Capture.from_message(replace(bad, payload=picture))
+
+
+def test_a_large_face_may_be_made_smaller() -> None:
+    picture = png(width=1600, height=900)
+    large = message(
+        sha256=hashlib.sha256(picture).hexdigest(), box="0,0,3000,1700", frame="4000,3000"
+    )
+    capture, _ = Capture.from_message(replace(large, payload=picture))
+    assert capture.png == picture
+
+
 def test_a_picture_that_is_too_large_is_refused() -> None:
-    picture = png(filler=bytes(MAX_PNG))
+    picture = png(width=30, height=40, filler=bytes(MAX_PNG))
     with pytest.raises(ContractError, match="^png: "):
         Capture.from_message(
             replace(message(sha256=hashlib.sha256(picture).hexdigest()), payload=picture)

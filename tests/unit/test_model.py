@@ -1,7 +1,8 @@
-"""The guarantee, searched for holes: the real outbox, delivery and intake between brokers and a store that misbehave.
+"""The guarantee, searched for holes: the real outbox, delivery and intake.
 
-Brokers, link and store are models that may crash, forget, repeat, reorder and spoil at any step. Whatever happens, a
-committed capture is waiting in the outbox or is in the store, once; and when everything works again, all of it drains.
+Brokers, link and store are models that may crash, forget, repeat, reorder and spoil at any step.
+Whatever happens, a committed capture is waiting in the outbox or is in the store, once; and when
+everything works again, all of it drains.
 """
 
 import json
@@ -11,14 +12,13 @@ import threading
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from bus.capture import Capture
-from bus.message import Down, Message, Up
+from bus.message import Down, Event, Message, Up
 from bus.topics import LINK, CameraId
 from detector.delivery import REFUSALS, Delivery
 from detector.outbox import Outbox
@@ -27,11 +27,17 @@ from processor.trouble import StoppedError, UnlikeError
 from tests.support.captures import png, shot
 
 WINDOW = 6
-FATES = ["", "", "", "", "before", "after", "twice", "lost", "spoilt"]
+PARTS = ["detector", "power", "edge broker", "cloud broker", "link"]
+FACE_FATES = ["", "", "", "", "before", "after", "twice", "lost", "spoilt"]
+RECEIPT_FATES = ["", "", "", "lost", "twice", "other"]
+DAY_MINUTES = 24 * 60
 
 
 class Store:
-    """A bucket with conditional puts; the caller may die `before` it stores, or `after`, before it says so."""
+    """A bucket with conditional puts.
+
+    The caller may die `before` it stores, or `after`, before it says so.
+    """
 
     def __init__(self) -> None:
         self.objects: dict[str, bytes] = {}
@@ -55,7 +61,10 @@ class Store:
 
 
 class Wire:
-    """What the intake says: receipts; acknowledgements do not matter here, because nothing waits for them."""
+    """What the intake says: receipts.
+
+    Acknowledgements do not matter here, because nothing waits for them.
+    """
 
     def __init__(self) -> None:
         self.said: list[Message] = []
@@ -91,7 +100,7 @@ class World(RuleBasedStateMachine):
             stop=threading.Event(),
         )
         self.start()
-        self.the_detector_connects(False)
+        self.connect(Up(session_present=False))
         self.capture(3)  # most of what can go wrong needs something to go wrong with
 
     def start(self) -> None:
@@ -112,11 +121,23 @@ class World(RuleBasedStateMachine):
             self.outbox.close()
             shutil.rmtree(self.folder)
 
-    def step(self, event: Any = None) -> None:
+    def step(self, event: Event | None = None) -> None:
         sent = self.delivery.step(event, self.now)
         assert self.up or not sent
         self.edge_out += sent
         assert len(self.delivery._in_flight) <= WINDOW
+
+    def connect(self, event: Up) -> None:
+        if self.up:
+            self.up = False
+            self.step(Down())
+        self.up = True
+        self.step(event)
+        self.tell_link()
+
+    def tell_link(self) -> None:
+        """What the edge broker retains of its bridge."""
+        self.step(Message(f"{LINK}/x/state", b"1" if self.link else b"0"))
 
     @rule(count=st.integers(1, 5))
     def capture(self, count: int) -> None:
@@ -133,72 +154,98 @@ class World(RuleBasedStateMachine):
         self.now += seconds
         self.step()
 
-    @rule(session=st.booleans())
-    def the_detector_connects(self, session: bool) -> None:
-        if self.up:
-            self.up = False
-            self.step(Down())
-        self.up = True
-        self.step(Up(session))
+    @rule(event=st.builds(Up, st.booleans()))
+    def the_detector_connects(self, event: Up) -> None:
+        self.connect(event)
 
-    @rule(what=st.sampled_from(["detector", "power", "edge broker", "cloud broker", "link"]))
-    def something_breaks(self, what: str) -> None:
-        """A part is killed and loses what it held in memory, the detector's disk too; or the link changes."""
-        if what in ("detector", "power"):
-            self.outbox.close()
-            for file in self.folder.glob("disk-*") if what == "power" else ():
-                file.replace(self.folder / file.name.removeprefix("disk-"))
-            self.start()
-        if what == "edge broker":
-            self.edge_out, self.edge_back, self.up = [], [], False
-            self.step(Down())
-        if what == "cloud broker":
-            self.cloud_out, self.cloud_back = [], []
-        if what == "link":
-            self.link = not self.link
-            if self.up:
-                self.step(Message(f"{LINK}/x/state", b"1" if self.link else b"0"))
+    @rule(part=st.sampled_from(PARTS))
+    def something_breaks(self, part: str) -> None:
+        """A part is killed and loses what it held in memory; or the link changes."""
+        match part:
+            case "detector":
+                self.outbox.close()
+                self.start()
+            case "power":
+                self.lose_what_was_not_on_the_disk()
+                self.start()
+            case "edge broker":
+                self.edge_out = []
+                self.edge_back = []
+                self.up = False
+                self.step(Down())
+            case "cloud broker":
+                self.cloud_out = []
+                self.cloud_back = []
+            case "link":
+                self.link = not self.link
+                if self.up:
+                    self.tell_link()
+
+    def lose_what_was_not_on_the_disk(self) -> None:
+        self.outbox.close()
+        for file in self.folder.glob("disk-*"):
+            file.replace(self.folder / file.name.removeprefix("disk-"))
 
     @rule(
         fates=st.lists(
-            st.tuples(st.sampled_from(FATES), st.integers(0, 9)), min_size=1, max_size=12
+            st.tuples(st.sampled_from(FACE_FATES), st.integers(0, 9)), min_size=1, max_size=12
         )
     )
     def faces_travel(self, fates: list[tuple[str, int]]) -> None:
-        """Some of the faces on their way reach the processor, in any order, each with a fate of its own."""
+        """Some of the faces on their way reach the processor, in any order, each with its fate."""
         if self.link:
-            self.cloud_out, self.edge_out = self.cloud_out + self.edge_out, []
+            self.faces_cross()
         for fate, number in fates[: len(self.cloud_out)]:
             message = self.cloud_out.pop(number % len(self.cloud_out))
-            if fate == "spoilt":
-                seq = int(dict(message.properties)["seq"])
-                self.spoilt[seq] = self.spoilt.get(seq, 0) + 1
-                message = replace(message, payload=message.payload + b"!")
-            if fate != "lost":
-                self.process(message, fate if fate in ("before", "after") else "")
-            if fate == "twice":
-                self.process(message)
+            match fate:
+                case "lost":
+                    continue
+                case "spoilt":
+                    self.process(self.spoil(message))
+                case "twice":
+                    self.process(message)
+                    self.process(message)
+                case _:
+                    self.process(message, dies=fate)
 
-    @rule(
-        fates=st.lists(
-            st.tuples(st.sampled_from(["", "", "", "lost", "twice", "other"]), st.integers(0, 9)),
-            min_size=1,
-        )
-    )
+    def spoil(self, message: Message) -> Message:
+        seq = int(dict(message.properties)["seq"])
+        self.spoilt[seq] = self.spoilt.get(seq, 0) + 1
+        return replace(message, payload=message.payload + b"!")
+
+    @rule(fates=st.lists(st.tuples(st.sampled_from(RECEIPT_FATES), st.integers(0, 9)), min_size=1))
     def receipts_travel(self, fates: list[tuple[str, int]]) -> None:
         """Some of the receipts on their way come home, in any order."""
         if self.link:
-            self.edge_back, self.cloud_back = self.edge_back + self.cloud_back, []
-        for fate, number in fates[: len(self.edge_back)] if self.up else ():
+            self.receipts_cross()
+        if not self.up:
+            return
+        for fate, number in fates[: len(self.edge_back)]:
             message = self.edge_back.pop(number % len(self.edge_back))
-            if (
-                fate == "other"
-            ):  # of another capture that had this seq, in an outbox that is no more
-                fields = json.loads(message.payload)
-                fields["seq"] = 1 + fields["seq"] * 7 % (self.outbox.last_seq + 1)
-                message = replace(message, payload=json.dumps(fields).encode())
-            for _ in range({"lost": 0, "twice": 2}.get(fate, 1)):
-                self.step(message)
+            match fate:
+                case "lost":
+                    continue
+                case "twice":
+                    self.step(message)
+                    self.step(message)
+                case "other":
+                    self.step(self.of_another_outbox(message))
+                case _:
+                    self.step(message)
+
+    def of_another_outbox(self, message: Message) -> Message:
+        """The receipt of another capture that had this seq, in an outbox that is no more."""
+        fields = json.loads(message.payload)
+        fields["seq"] = 1 + fields["seq"] * 7 % (self.outbox.last_seq + 1)
+        return replace(message, payload=json.dumps(fields).encode())
+
+    def faces_cross(self) -> None:
+        self.cloud_out += self.edge_out
+        self.edge_out = []
+
+    def receipts_cross(self) -> None:
+        self.edge_back += self.cloud_back
+        self.cloud_back = []
 
     def process(self, message: Message, dies: str = "") -> None:
         self.store.dies = dies
@@ -221,13 +268,13 @@ class World(RuleBasedStateMachine):
         """Everything works from now on; within a simulated day nothing waits any more."""
         self.link = True
         if not self.up:
-            self.the_detector_connects(False)
-        self.step(Message(f"{LINK}/x/state", b"1"))
-        for _ in range(24 * 60):
-            self.cloud_out, self.edge_out = self.cloud_out + self.edge_out, []
+            self.connect(Up(session_present=False))
+        self.tell_link()
+        for _ in range(DAY_MINUTES):
+            self.faces_cross()
             while self.cloud_out:
                 self.process(self.cloud_out.pop(0))
-            self.edge_back, self.cloud_back = self.edge_back + self.cloud_back, []
+            self.receipts_cross()
             while self.edge_back:
                 self.step(self.edge_back.pop(0))
             if not self.outbox.waiting:
