@@ -12,7 +12,7 @@ from bus.topics import CameraId
 
 _CAMERA = ("edge", "camera")
 _REASON = (*_CAMERA, "reason")
-_SECONDS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 300, 1800)
+_SECONDS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 3, 5, 10, 30, 60, 300, 1800)
 
 captured = Counter("facebridge_captured", "Captures that the outbox has committed", _CAMERA)
 dropped = Counter("facebridge_dropped", "Captures given up by choice, by reason", _REASON)

@@ -4,6 +4,7 @@ import os
 import secrets
 import signal
 import urllib.request
+from collections import Counter
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -11,6 +12,7 @@ from typing import Any, Self
 import boto3
 from botocore.client import Config
 from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.samples import Sample
 
 from demo import parts
 from demo.parts import mosquitto
@@ -97,16 +99,28 @@ class Stack(Processes):
 
     def metric(self, part: str, name: str) -> float:
         """The sum of a metric of a client over its labels; 0 if it is not there."""
+        return sum(sample.value for sample in self._samples(part) if sample.name == name)
+
+    def histogram(self, part: str, name: str) -> Counter[float]:
+        """How many values a histogram has counted up to each of its bounds, over its labels."""
+        counts: Counter[float] = Counter()
+        for sample in self._samples(part):
+            if sample.name == f"{name}_bucket":
+                counts[float(sample.labels["le"])] += int(sample.value)
+        return counts
+
+    def _samples(self, part: str) -> list[Sample]:
+        """All that a client's metrics say; nothing if they cannot be read."""
         url = f"http://{HOST}:{self.ports[_metrics(part)]}/metrics"
         try:
             with urllib.request.urlopen(url, timeout=_METRICS_TIMEOUT_S) as page:
                 text = page.read().decode()
         except OSError:
-            return 0
-        total = 0.0
+            return []
+        samples = []
         for family in text_string_to_metric_families(text):
-            total += sum(sample.value for sample in family.samples if sample.name == name)
-        return total
+            samples += family.samples
+        return samples
 
     def s3(self) -> Any:
         """A client of the stack's store."""

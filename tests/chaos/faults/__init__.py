@@ -10,4 +10,5 @@ from tests.chaos.faults import stores as stores
 from tests.chaos.faults import edge_disks as edge_disks
 from tests.chaos.faults import outboxes as outboxes
 from tests.chaos.faults import identities as identities
+from tests.chaos.faults import neighbours as neighbours
 from tests.chaos.faults import loads as loads
