@@ -262,8 +262,14 @@ class Trial:
     def compare(self) -> None:
         """Every commit that the outbox has told of, against the bucket."""
         s3 = self.stack.s3()  # past the gateway
-        explained = [gap for gap in self.ledger().gaps if gap.reason == self.excused]
-        compare(self.outcome, committed=self.commits.read(), explained=explained, s3=s3)
+        ledger = self.ledger()
+        compare(
+            self.outcome,
+            committed=self.commits.read(),
+            explained=[gap for gap in ledger.gaps if gap.reason == self.excused],
+            camera_id=ledger.camera_id,
+            s3=s3,
+        )
         # A plain bucket shows no second put, so what the store took is counted too.
         taken_twice = sum(1 for count in self.gateway.taken.values() if count > 1)
         self.outcome.twice = max(self.outcome.twice, taken_twice)
