@@ -88,7 +88,7 @@ class System(Site):
         return store.client(f"http://127.0.0.1:{port}", "local", "local-only")
 
     def faces(self) -> list[str]:
-        return store.keys(self.s3(), "faces")
+        return store.keys(self.s3(), "faces", below="faces/")
 
     def crash(self, *services: str) -> None:
         """Kill from outside of the engine, all at once: a crash, not our wish."""

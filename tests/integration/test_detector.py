@@ -128,7 +128,7 @@ def test_a_wrong_model_is_refused(tmp_path: Path) -> None:
 
 def test_a_folder_becomes_captures(stack: Stack, pictures: Path) -> None:
     stack.set("detector", "SOURCE", str(pictures))
-    stack.start("edge-broker")
+    stack.start("cloud-broker", "edge-broker")  # nothing leaves while the link is down
     with Peer(stack.ports["edge"], topics=("face-detector/#",)) as here:
         stack.start("detector")
         until(lambda: len(here.got) == 2)
