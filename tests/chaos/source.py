@@ -31,6 +31,7 @@ from detector.shot import Shot
 from tests.chaos.commits import Commits
 from tests.support.captures import png
 
+FRAME_SIZE = (640, 480)
 FRAME = np.zeros((480, 640, 3), np.uint8)
 BOX = (10, 10, 64, 64)
 BEHIND_AT_MOST_S = 1  # what a hang has missed beyond it is not made up for

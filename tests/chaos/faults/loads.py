@@ -11,7 +11,7 @@ from bus.message import Message
 from bus.topics import CameraId
 from detector.outbox import Outbox
 from tests.chaos.catalogue import fault
-from tests.chaos.source import picture
+from tests.chaos.source import BOX, FRAME_SIZE, picture
 from tests.chaos.trial import Load, Trial
 from tests.support.captures import shot
 from tests.support.peer import Peer
@@ -100,8 +100,8 @@ def fill_outbox(trial: Trial, count: int) -> None:
     now = datetime.now(UTC)
     for seconds in range(count, 0, -1):
         at = now - timedelta(seconds=seconds)
-        capture = outbox.add(shot(png=picture(5_000), captured_at=at))
-        assert capture
+        capture = outbox.add(shot(png=picture(5_000), captured_at=at, box=BOX, frame=FRAME_SIZE))
+        assert capture, "the outbox takes no capture"
         trial.commits.add(capture)
     outbox.close()
 
