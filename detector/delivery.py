@@ -27,6 +27,7 @@ LINK_WORD_WITHIN_S = 2.0  # after which a broker that says nothing of the link i
 REFUSALS = 20  # for a sound capture before they are believed: with their back-off, after an hour
 TROUBLED_LOSSES = 3  # of one capture, while others come home: it is not the way that loses it
 COPIES_REMEMBERED = 64  # of one capture; a receipt for an older one releases all the same
+PROBE = "probe"  # why one is sent again: to hear anything at all
 _DOUBLINGS = 16  # of a wait; far beyond its bound
 
 
@@ -151,9 +152,10 @@ class Delivery:
 
     def _resent(self, now: float) -> list[Message]:
         due = [sent for sent in self._in_flight.values() if sent.resend]
+        due.sort(key=lambda sent: sent.resend != PROBE)  # which waits for no room
         messages = []
         for sent in due:
-            if sent.resend != "probe" and not self._has_room(sent.size):
+            if sent.resend != PROBE and not self._has_room(sent.size):
                 break
             capture = self._outbox.get(sent.seq)
             if capture is None:  # it waits no more
@@ -205,7 +207,7 @@ class Delivery:
 
     def _park(self) -> None:
         """Let too many troubled ones wait aside, and those that failed again let others try."""
-        troubled = self._troubled()
+        troubled = [sent for sent in self._troubled() if sent.resend != PROBE]
         leaving = troubled[self._troubled_at_most :]
         if self._parked:
             leaving += [sent for sent in troubled[: self._troubled_at_most] if sent.resend]
@@ -215,7 +217,7 @@ class Delivery:
 
     def _transmit(self, sent: InFlight, capture: Capture, *, now: float) -> Message:
         self._tx += 1
-        if sent.resend == "probe":
+        if sent.resend == PROBE:
             self._probes.add(self._tx)
         sent.resend = ""
         sent.tx = self._tx
@@ -315,7 +317,7 @@ class Delivery:
         return ""
 
     def _mark_probe(self, now: float) -> None:
-        """After a silence the oldest is sent as a probe."""
+        """After a silence the oldest is sent as a probe, even if it waits to be sent again."""
         oldest = _oldest(self._in_flight.values())
         if oldest is None:
             return
@@ -323,7 +325,7 @@ class Delivery:
         wait_s = min(self._round_trip.silence_s * 2.0**doublings, PROBE_AFTER_AT_MOST_S)
         if now > max(self._heard_at, oldest.sent_at) + wait_s:
             self._silent_probes += 1
-            oldest.resend = oldest.resend or "probe"
+            oldest.resend = PROBE
 
 
 def _oldest(in_flight: Iterable[InFlight]) -> InFlight | None:

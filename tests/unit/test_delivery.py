@@ -148,6 +148,16 @@ def test_probes_come_at_least_every_five_minutes(bench: Bench) -> None:
     assert 86_400 / PROBE_AFTER_AT_MOST_S <= probes <= 86_400 / PROBE_AFTER_AT_MOST_S + 20
 
 
+def test_a_probe_needs_no_room(bench: Bench) -> None:
+    fill(bench, 3 + REORDER)
+    bench.step(NEW)
+    for seq in range(2, 3 + REORDER):
+        bench.home(seq)
+    fill(bench, 10, size=100_000)
+    assert len(bench.step()) < 10  # the first is overtaken by all, and waits for room
+    assert [1] in [bench.step(after=1) for _ in range(60)]
+
+
 def test_no_probe_while_the_link_is_down(bench: Bench) -> None:
     fill(bench, 3)
     bench.step(NEW)

@@ -9,9 +9,10 @@ import json
 import shutil
 import tempfile
 import threading
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import patch
 
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -20,6 +21,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from bus.capture import Capture
 from bus.message import Down, Event, Message, Up
 from bus.topics import LINK, CameraId
+from detector import congestion, delivery
 from detector.delivery import REFUSALS, Delivery
 from detector.outbox import Outbox
 from processor.intake import Intake
@@ -27,6 +29,8 @@ from processor.trouble import StoppedError, UnlikeError
 from tests.support.captures import png, shot
 
 WINDOW = 6
+SIZE = 80  # bytes of about one picture
+NARROW = {"FIRST_BYTES": 3 * SIZE, "LEAST_BYTES": SIZE, "MOST_BYTES": 40 * SIZE}
 PARTS = ["detector", "power", "edge broker", "cloud broker", "link"]
 FACE_FATES = ["", "", "", "", "before", "after", "twice", "lost", "spoilt"]
 RECEIPT_FATES = ["", "", "", "lost", "twice", "other"]
@@ -82,6 +86,9 @@ class World(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.folder = Path(tempfile.mkdtemp())
+        self.narrow = ExitStack()
+        self.narrow.enter_context(patch.multiple(congestion, **NARROW))
+        self.narrow.enter_context(patch.object(delivery, "REORDER", 2))
         self.now = 1000.0
         self.link = True
         self.up = False
@@ -118,6 +125,7 @@ class World(RuleBasedStateMachine):
         try:
             self.heal()
         finally:
+            self.narrow.close()
             self.outbox.close()
             shutil.rmtree(self.folder)
 
