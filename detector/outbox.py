@@ -38,7 +38,9 @@ _OLDEST = "SELECT facts FROM captures WHERE png IS NOT NULL ORDER BY seq LIMIT 1
 _REFUSALS = "SELECT count FROM refusals WHERE seq = ?"
 _REFUSE = """
 INSERT INTO refusals VALUES (?, 1) ON CONFLICT (seq) DO UPDATE SET count = count + 1
+RETURNING count
 """
+_FORGET_REFUSALS = "DELETE FROM refusals WHERE seq = ?"
 _SIZES = (
     "SELECT seq, size FROM captures WHERE png IS NOT NULL AND seq > ? AND seq <= ? ORDER BY seq"
 )
@@ -133,8 +135,8 @@ class Outbox:
             row = db.execute(_NAMED, (seq, receipt.sha256)).fetchone()
             if not row or not self._is_of(receipt, facts=row[1]):
                 return False
-            db.execute("DELETE FROM refusals WHERE seq = ?", (seq,))
             db.execute("UPDATE captures SET png = NULL WHERE seq = ?", (seq,))
+            db.execute(_FORGET_REFUSALS, (seq,))
             if receipt.status == "quarantined":
                 self._write_gap(seq, QUARANTINED)
             if seq % _FORGET_EVERY == 0:
@@ -154,8 +156,8 @@ class Outbox:
         Raises sqlite3.Error if that cannot be written down.
         """
         with self._file.transaction(synchronous="NORMAL") as db:
-            db.execute(_REFUSE, (seq,))
-        return self.refusals(seq)
+            ((count,),) = db.execute(_REFUSE, (seq,))
+        return int(count)
 
     def age(self) -> float:
         """How long the oldest waiting capture has waited, in seconds; 0 if none waits."""
@@ -220,6 +222,7 @@ class Outbox:
         """Note, in the transaction under way, that `seq` will not be in the bucket, and why."""
         db = self._file.db
         db.execute("DELETE FROM captures WHERE png IS NOT NULL AND seq = ?", (seq,))
+        db.execute(_FORGET_REFUSALS, (seq,))
         longer = db.execute(
             "UPDATE gaps SET last = ? WHERE last = ? AND reason = ?", (seq, seq - 1, reason)
         )

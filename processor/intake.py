@@ -100,16 +100,20 @@ class Intake:
         What the store refuses, though it takes others, gets no answer: it waits at its edge and
         comes again. Raises StoppedError.
         """
-        receipt: Receipt | None = None
         try:
-            receipt = self._store_face(message)
+            receipt = self._answer(message)
         except RefusedError:
             metrics.refused.labels(_edge(message)).inc()
-        except (ContractError, UnlikeError) as error:
-            receipt = self._put_away(message, reason=str(error))
-        if receipt:
-            self._client.publish(receipt.to_message())
+        else:
+            if receipt:
+                self._client.publish(receipt.to_message())
         self._client.ack(message)
+
+    def _answer(self, message: Message) -> Receipt | None:
+        try:
+            return self._store_face(message)
+        except (ContractError, UnlikeError) as error:
+            return self._put_away(message, reason=str(error))
 
     def _store_face(self, message: Message) -> Receipt:
         capture, tx = Capture.from_message(message)
@@ -138,16 +142,12 @@ class Intake:
     def _put_away(self, message: Message, reason: str) -> Receipt | None:
         """Put a bad message into quarantine; a receipt for it, if it says whose it is.
 
-        None also for one that is beyond its edge's allowance, or that the store does not take.
+        None also for one that is beyond its edge's allowance.
         """
         if not self._quarantines.take(_edge(message)):
             self._count_shed(message, reason="too much garbage")
             return None
-        try:
-            key = self._store.quarantine(message, reason)
-        except RefusedError:
-            metrics.refused.labels(_edge(message)).inc()
-            return None
+        key = self._store.quarantine(message, reason)
         camera_id = _sender(message)
         receipt = _refusal(message, camera_id, key=key, reason=reason)
         metrics.count(metrics.quarantined, camera_id)

@@ -209,6 +209,16 @@ def test_what_is_no_capture_is_refused(outbox: Outbox) -> None:
     assert outbox.last_seq == 0
 
 
+def test_what_is_given_up_takes_its_refusals_along(path: Path) -> None:
+    with closing(Outbox(path, DOOR, budget=3_000)) as outbox:
+        add(outbox, size=1_000)
+        assert outbox.refuse(1) == 1
+        add(outbox, size=1_500)
+        add(outbox, size=1_500)
+        assert outbox.get(1) is None
+        assert outbox.refusals(1) == 0
+
+
 def test_a_row_that_the_disk_spoilt_is_given_up(outbox: Outbox, path: Path) -> None:
     add(outbox)
     add(outbox)
