@@ -30,7 +30,6 @@ from tests.support.captures import png, shot
 
 WINDOW = 6
 SIZE = 80  # bytes of about one picture
-NARROW = {"FIRST_BYTES": 3 * SIZE, "LEAST_BYTES": SIZE, "MOST_BYTES": 40 * SIZE}
 PARTS = ["detector", "power", "edge broker", "cloud broker", "link"]
 FACE_FATES = ["", "", "", "", "before", "after", "twice", "lost", "spoilt"]
 RECEIPT_FATES = ["", "", "", "lost", "twice", "other"]
@@ -87,7 +86,9 @@ class World(RuleBasedStateMachine):
         super().__init__()
         self.folder = Path(tempfile.mkdtemp())
         self.narrow = ExitStack()
-        self.narrow.enter_context(patch.multiple(congestion, **NARROW))
+        self.narrow.enter_context(patch.object(congestion, "FIRST_BYTES", 3 * SIZE))
+        self.narrow.enter_context(patch.object(congestion, "LEAST_BYTES", SIZE))
+        self.narrow.enter_context(patch.object(congestion, "MOST_BYTES", 40 * SIZE))
         self.narrow.enter_context(patch.object(delivery, "REORDER", 2))
         self.now = 1000.0
         self.link = True
