@@ -85,7 +85,7 @@ class World(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.folder = Path(tempfile.mkdtemp())
-        self.narrow = ExitStack()
+        self.narrow = ExitStack()  # with windows in which the model's small pictures find no room
         self.narrow.enter_context(patch.object(congestion, "FIRST_BYTES", 3 * SIZE))
         self.narrow.enter_context(patch.object(congestion, "LEAST_BYTES", SIZE))
         self.narrow.enter_context(patch.object(congestion, "MOST_BYTES", 40 * SIZE))
