@@ -1,6 +1,7 @@
 """Run the processor: python -m processor."""
 
 import logging
+import os
 import sys
 import threading
 from contextlib import closing, suppress
@@ -8,7 +9,7 @@ from contextlib import closing, suppress
 from botocore.exceptions import BotoCoreError
 
 from bus import metrics
-from bus.client import SESSION_EXPIRY_S, Client, stopping
+from bus.client import Client, stopping
 from bus.log import log
 from bus.topics import CAPTURES
 from processor.intake import Intake
@@ -17,17 +18,29 @@ from processor.store import Store
 from processor.trouble import StoppedError
 
 
+# Settings of older versions, which shared a broker's captures among several processors.
+GONE = ("GROUP", "CLIENT_ID")
+ONE_EACH = "a broker has one processor: run more cells, or unset it"
+PROCESSOR = "processor"  # its client id
+
+
 def run(settings: Settings, store: Store, stop: threading.Event) -> None:
     """Store what comes; the bucket is there before the first message is taken."""
-    with closing(_connect(settings)) as client:
+    client = Client(
+        settings,
+        client_id=PROCESSOR,
+        topics=[f"{CAPTURES}/#"],
+        queue_size=8,  # each of up to a packet's size; they are sorted at once
+    )
+    with closing(client):
         intake = Intake(client, store, threads=settings.upload_threads, stop=stop)
 
         def missing() -> str:
-            # A store that is away later is away for others too: edges are not sent to them then.
-            trouble = "" if store.checked else store.ask()
-            return trouble or ("" if client.up else "no broker")
+            if not store.checked:
+                return store.trouble.text or "the store has not answered yet"
+            return store.trouble.wedged() or intake.hangs() or ("" if client.up else "no broker")
 
-        metrics.serve(settings, missing, hangs=intake.hangs, trouble=store.ask)
+        metrics.serve(settings, missing, hangs=intake.hangs, trouble=lambda: store.trouble.text)
         log.info("starting", extra=settings.said())
         with suppress(StoppedError):
             store.check()
@@ -35,26 +48,13 @@ def run(settings: Settings, store: Store, stop: threading.Event) -> None:
             intake.run()
 
 
-def _connect(settings: Settings) -> Client:
-    topics = f"{CAPTURES}/#"
-    session_expiry_s = SESSION_EXPIRY_S
-    if settings.group:
-        topics = f"$share/{settings.group}/{topics}"
-        # A session left behind would go on getting its share, though others could take it.
-        session_expiry_s = 0
-    return Client(
-        settings,
-        client_id=settings.client_id,
-        topics=[topics],
-        queue_size=8,  # each of up to a packet's size; they are sorted at once
-        session_expiry_s=session_expiry_s,
-    )
-
-
 def main() -> None:
     """The processor of one bucket, as its settings say."""
     logging.getLogger("botocore").setLevel(logging.WARNING)
     settings = Settings.load()
+    for name in GONE:
+        if os.environ.get(name):
+            log.warning("setting ignored", extra={"setting": name, "reason": ONE_EACH})
     stop = stopping()
     try:
         store = Store(settings, stop)

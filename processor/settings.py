@@ -11,12 +11,6 @@ import bus.settings
 class Settings(bus.settings.Settings):
     """Without S3_ENDPOINT_URL the store is AWS S3; credentials come by boto3's own chain."""
 
-    client_id: str = Field(
-        "processor",
-        pattern=r"^[A-Za-z0-9-]{1,64}$",
-        description="MQTT client id, of letters, digits and `-`, at most 64; each processor of a"
-        " broker needs its own.",
-    )
     bucket: str = Field(
         min_length=3,
         max_length=63,
@@ -30,9 +24,3 @@ class Settings(bus.settings.Settings):
     )
     s3_region: str = Field("us-east-1", description="The bucket's region.")
     upload_threads: int = Field(8, ge=1, le=64, description="Captures put at the same time.")
-    group: str = Field(
-        "",
-        pattern=r"^[A-Za-z0-9-]{0,64}$",
-        description="Group of processors that share the captures, of letters, digits and `-`, at"
-        " most 64; without it this one takes all.",
-    )

@@ -26,6 +26,7 @@ from processor.trouble import (
     HollowError,
     RefusedError,
     StoppedError,
+    Trouble,
     UnlikeError,
     code,
     kind,
@@ -66,12 +67,11 @@ class StoreObject:
 class Store:
     """A bucket. Every call goes on, with back-off and jitter, until the store answers or `stop`.
 
-    `trouble` is empty, or one line that says what is wrong with the store now; `checked` says that
-    all was well with it once.
+    `trouble` is what is wrong with the store now; `checked` says that all was well with it once.
     """
 
     def __init__(self, settings: Settings, stop: threading.Event) -> None:
-        self.trouble = ""
+        self.trouble = Trouble()
         self.checked = False
         self._settings = settings
         self._bucket = settings.bucket
@@ -105,14 +105,6 @@ class Store:
                     "reason": "second copies will be second versions: use another store",
                 },
             )
-
-    def ask(self) -> str:
-        """One line about what is wrong with the store at this moment, or nothing."""
-        try:
-            self._s3.head_bucket(Bucket=self._bucket)
-        except (ClientError, BotoCoreError) as error:
-            return f"{kind(error)}: {error}"
-        return self.trouble
 
     def put(self, capture: Capture) -> bool:
         """Store a capture under its key; False if it was there already.
@@ -223,9 +215,10 @@ class Store:
             before_sleep=lambda state: self._complain(state, of),
             retry_error_cls=StoppedError,  # type: ignore[arg-type]
         )
-        result = trying(call)
-        self.trouble = ""
-        return result
+        try:
+            return trying(call)
+        finally:
+            self.trouble.over()
 
     def _complain(self, state: tenacity.RetryCallState, of: str) -> None:
         error = state.outcome.exception() if state.outcome else None
@@ -234,7 +227,7 @@ class Store:
         if of and trouble == NO and tried_enough and self._takes_others():
             log.error("object refused", extra={"key": of, "reason": str(error)})
             raise RefusedError(str(error)) from None
-        self.trouble = f"{trouble}: {error}"
+        self.trouble.note(error)
         facts = {"bucket": self._bucket, "reason": str(error), "try": state.attempt_number}
         if trouble != NO:
             log.warning(trouble, extra=facts)

@@ -1,5 +1,9 @@
 """What a store may answer other than yes, and the difference between not now and no."""
 
+import threading
+import time
+from collections.abc import Callable
+
 from botocore.exceptions import (
     BotoCoreError,
     ClientError,
@@ -10,6 +14,10 @@ from botocore.exceptions import (
 
 NO = "store says no"
 AWAY = "store not there"
+
+# After so long another cell may fare better. One that is refused is most likely alone with it; a
+# store that is away is so for all, and their edges would only be sent around.
+WEDGED_AFTER_S = {NO: 20.0, AWAY: 600.0}
 
 _AWAY_ERRORS = (ConnectionError, HTTPClientError, IncompleteReadError)
 # Refusals that a second try may not meet.
@@ -52,3 +60,37 @@ def _is_passing(error: ClientError) -> bool:
 def code(error: ClientError) -> str:
     """The store's own word for what was wrong."""
     return str(error.response["Error"]["Code"])
+
+
+class Trouble:
+    """What is wrong with the store now, and since when; for any thread.
+
+    `text` is one line, empty while all is well.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self.text = ""
+        self._kind = ""
+        self._since = 0.0
+        self._clock = clock
+        self._mutex = threading.Lock()
+
+    def note(self, error: BaseException | None) -> None:
+        """The store has failed us once more."""
+        with self._mutex:
+            if not self.text:
+                self._since = self._clock()
+            self._kind = kind(error)
+            self.text = f"{self._kind}: {error}"
+
+    def over(self) -> None:
+        """The store has answered."""
+        with self._mutex:
+            self.text = ""
+
+    def wedged(self) -> str:
+        """The text, once it has lasted so long that edges had better try another cell."""
+        with self._mutex:
+            if self.text and self._clock() > self._since + WEDGED_AFTER_S[self._kind]:
+                return self.text
+            return ""

@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[2]
 WRITTEN_IN = {"cloud.example.com": "cloud.facebridge.test", "BUCKET=my-faces": "BUCKET=our-faces"}
 HALVES = {
     "edge": ("facebridge", ["detector", "edge-broker", "logger"]),
-    "cloud": ("facebridge-cloud", ["cloud-broker", "processor"]),
+    "cloud": ("facebridge-cloud", ["cell"]),
 }
 
 if not shutil.which("kubectl") and not os.environ.get("REQUIRE_ENGINE"):

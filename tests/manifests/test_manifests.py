@@ -102,26 +102,33 @@ def test_every_pod_keeps_our_rules(overlay: str) -> None:
         assert security["runAsNonRoot"] is True
         assert security["runAsUser"] > 0
         assert security["seccompProfile"] == {"type": "RuntimeDefault"}
-        (container,) = pod["containers"]
-        assert container["name"] == name
-        assert ":" in container["image"]
-        assert not container["image"].endswith(":latest")
-        assert container["image"].startswith("localhost/"), (
-            "a name that somebody else could publish"
-        )
-        assert container["resources"]["limits"]["memory"]
-        assert {"cpu", "memory"} <= set(container["resources"]["requests"])
-        assert container["readinessProbe"]
-        assert container["livenessProbe"]
-        own = container["securityContext"]
-        assert own["readOnlyRootFilesystem"] is True
-        if (overlay, name) == ("edge/host-path", "detector"):
-            assert own["privileged"] is True
-            continue
-        assert own["allowPrivilegeEscalation"] is False
-        assert own["capabilities"] == {"drop": ["ALL"]}
-        assert "privileged" not in own
-        assert not any("hostPath" in volume for volume in pod.get("volumes", ()))
+        assert any("readinessProbe" in container for container in pod["containers"])
+        for container in pod["containers"]:
+            privileged = (overlay, name) == ("edge/host-path", "detector")
+            keeps_our_rules(container, privileged=privileged)
+        if name == "cell":
+            assert [one["name"] for one in pod["containers"]] == ["cloud-broker", "processor"]
+        else:
+            assert [one["name"] for one in pod["containers"]] == [name]
+        if (overlay, name) != ("edge/host-path", "detector"):
+            assert not any("hostPath" in volume for volume in pod.get("volumes", ()))
+
+
+def keeps_our_rules(container: dict[str, Any], *, privileged: bool) -> None:
+    assert ":" in container["image"]
+    assert not container["image"].endswith(":latest")
+    assert container["image"].startswith("localhost/"), "a name that somebody else could publish"
+    assert container["resources"]["limits"]["memory"]
+    assert {"cpu", "memory"} <= set(container["resources"]["requests"])
+    assert container["livenessProbe"]
+    own = container["securityContext"]
+    assert own["readOnlyRootFilesystem"] is True
+    if privileged:
+        assert own["privileged"] is True
+        return
+    assert own["allowPrivilegeEscalation"] is False
+    assert own["capabilities"] == {"drop": ["ALL"]}
+    assert "privileged" not in own
 
 
 REFERENCES = {
@@ -171,17 +178,30 @@ def test_names_are_asked_of_the_cluster_only(overlay: str) -> None:
     assert target["podSelector"] == {"matchLabels": {"k8s-app": "kube-dns"}}
 
 
-def test_only_the_autoscaler_says_how_many() -> None:
-    things = {
-        (thing["kind"], thing["metadata"]["name"]): thing for thing in render("cloud/node-port")
-    }
-    scaled = {
-        thing["spec"]["scaleTargetRef"]["name"]
-        for (kind, _), thing in things.items()
-        if "Autoscaler" in kind
-    }
-    assert scaled == {"processor"}
-    assert "replicas" not in things["Deployment", "processor"]["spec"]
+def test_only_the_autoscaler_says_how_many_cells_there_are() -> None:
+    things = by_name(render("cloud/node-port"))
+    autoscaler = things["HorizontalPodAutoscaler", "cell"]["spec"]
+    assert autoscaler["scaleTargetRef"]["name"] == "cell"
+    assert autoscaler["minReplicas"] == 2
+    assert "replicas" not in things["Deployment", "cell"]["spec"]
+
+
+def test_cells_are_replaced_one_by_one_and_a_new_one_comes_first() -> None:
+    things = by_name(render("cloud/node-port"))
+    cell = things["Deployment", "cell"]["spec"]
+    assert cell["strategy"]["rollingUpdate"] == {"maxSurge": 1, "maxUnavailable": 0}
+    budget = things["PodDisruptionBudget", "cell"]["spec"]
+    assert budget["maxUnavailable"] == 1
+    assert budget["selector"] == cell["selector"]
+
+
+def test_nobody_but_its_own_processor_reaches_a_cells_inner_listener() -> None:
+    things = by_name(render("cloud/node-port"))
+    services = [thing["spec"] for (kind, _), thing in things.items() if kind == "Service"]
+    policies = [thing["spec"] for (kind, _), thing in things.items() if kind == "NetworkPolicy"]
+    rules = [rule for policy in policies for rule in policy.get("ingress", ())]
+    opened = {port["port"] for one in (*services, *rules) for port in one["ports"]}
+    assert opened == {8883, 9090}
 
 
 def test_the_configuration_is_the_shipped_one() -> None:
@@ -203,11 +223,8 @@ def test_names_are_those_in_the_confs() -> None:
         for thing in render("cloud/node-port")
         if thing["kind"] == "Service"
     }
-    assert ports["cloud-broker"]["port"] == 8884
-    assert (ports["cloud-broker-edges"]["port"], ports["cloud-broker-edges"]["nodePort"]) == (
-        8883,
-        32746,
-    )
+    door = ports["cloud-broker-edges"]
+    assert (door["port"], door["nodePort"]) == (8883, 32746)
 
 
 def test_an_enrolment_makes_a_kustomization(tmp_path: Path) -> None:

@@ -21,10 +21,10 @@ from tests.support.engine import ROOT, needed, run, succeeds, until
 from tests.support.site import Audited, Site
 
 TARGETS = ("broker", "detector", "logger", "processor", "sample", "store")
-# Which networks each pod is on: only the two brokers meet on the wan.
+# Which networks each pod is on: only the two brokers meet on the wan. There are two cells.
 NETWORKS = {
-    "cloud-broker": ("cloud", "wan"),
-    "processor": ("cloud",),
+    "cell-1": ("cloud", "wan"),
+    "cell-2": ("cloud", "wan"),
     "edge-broker": ("edge", "wan"),
     "logger": ("edge",),
     "sample": ("edge",),
@@ -165,7 +165,8 @@ class Node(Site):
 
     def play(self, app: str) -> None:
         """Make the pod of a Deployment, with what a cluster would do for it."""
-        deployment = self.named("Deployment", app)
+        deployment = copy.deepcopy(self.deployment(app))
+        deployment["metadata"]["name"] = app
         pod = deployment["spec"]["template"]["spec"]
         deployment["spec"]["replicas"] = 1
         # Podman would open ports on the node; in Kubernetes they are mere words.
@@ -180,13 +181,24 @@ class Node(Site):
             self.shell(f"chgrp -R {group} {volumes}; chmod g+rwX {volumes}")
         self.podman("pod", "start", f"{app}-pod")
 
+    def deployment(self, app: str) -> dict[str, Any]:
+        """Whose pod it is."""
+        return self.named("Deployment", app.rstrip("-0123456789"))
+
     def aliases(self, app: str) -> str:
-        """The names of the Services that select a pod, as podman wants them after a network's."""
+        """The names by which others find a pod, as podman wants them after a network's.
+
+        They are the Services that select it; cells are what the edge's Service stands for. Who
+        asks for a name that several pods have gets one of them.
+        """
+        deployment = self.deployment(app)["metadata"]["name"]
         names = [
             service["metadata"]["name"]
             for service in self.of_kind("Service")
-            if service["spec"].get("selector") == {"app": app}
+            if service["spec"].get("selector") == {"app": deployment}
         ]
+        if deployment == "cell":
+            names.append("cloud-broker")
         return ":" + ",".join(f"alias={name}" for name in names) if names else ""
 
     def kill(self, app: str) -> None:
@@ -196,9 +208,11 @@ class Node(Site):
 
     def ready(self, app: str) -> bool:
         """What the readiness probe of the manifest says."""
-        pod = self.named("Deployment", app)["spec"]["template"]["spec"]
-        words = asked_by(pod["containers"][0]["readinessProbe"])
-        return succeeds("docker", "exec", self.name, "podman", "exec", f"{app}-pod-{app}", *words)
+        pod = self.deployment(app)["spec"]["template"]["spec"]
+        (container,) = [one for one in pod["containers"] if "readinessProbe" in one]
+        words = asked_by(container["readinessProbe"])
+        name = f"{app}-pod-{container['name']}"
+        return succeeds("docker", "exec", self.name, "podman", "exec", name, *words)
 
     def audit_output(self) -> str:
         image = f"localhost/facebridge/sample:{self.name}"
