@@ -48,7 +48,7 @@ class Stack(Processes):
 
     `ports` are by name: edge, cloud, cloud-processors, each client's as in processor-metrics, and
     the store's. `bridge_port` is where the bridge finds the cloud: a test may put a proxy in
-    between. `programs` is the module that each client runs.
+    between. `programs` is the module that each client runs, `pki` the CA's folder.
     """
 
     def __init__(
@@ -71,6 +71,7 @@ class Stack(Processes):
             "AWS_SECRET_ACCESS_KEY": _secret(self.folder / "store.key"),
         }
         self.outbox = self.home("detector") / "outbox.db"
+        self.pki = self.folder / "pki"
         self.s3_url = f"http://{HOST}:{self.ports['s3']}"
 
     def __enter__(self) -> Self:
@@ -140,10 +141,10 @@ class Stack(Processes):
 
     def bundle(self, name: str) -> Path:
         """The certificate of `name` from the stack's own CA."""
-        pki = self.folder / "pki"
-        if (pki / name / "tls.key").exists():
-            return pki / name
-        return Authority(pki).issue(name)
+        folder = self.pki / name
+        if (folder / "tls.key").exists():
+            return folder
+        return Authority(self.pki).issue(name)
 
     def part(self, name: str) -> Part:
         """What the part of this name is, if it were started now; raises StackError."""

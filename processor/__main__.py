@@ -17,7 +17,6 @@ from processor.settings import Settings
 from processor.store import Store
 from processor.trouble import StoppedError
 
-
 # Settings of older versions, which shared a broker's captures among several processors.
 GONE = ("GROUP", "CLIENT_ID")
 ONE_EACH = "a broker has one processor: run more cells, or unset it"

@@ -196,8 +196,12 @@ class Trial:
         return sum(1 for seq in self.ledger().waiting_seqs if seq <= newest)
 
     def said(self, part: str, event: str) -> int:
-        """How often a client has said so."""
-        log = self.stack.folder / part / "log"
+        """How often a client has said so, of one's own cell."""
+        return self.said_by(self.stack, part, event)
+
+    def said_by(self, stack: Stack, part: str, event: str) -> int:
+        """How often a client has said so, of any stack."""
+        log = stack.folder / part / "log"
         if not log.exists():
             return 0
         return log.read_bytes().count(f'"event": "{event}"'.encode())

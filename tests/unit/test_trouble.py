@@ -5,7 +5,7 @@ from botocore.exceptions import ClientError, EndpointConnectionError
 from processor.trouble import AWAY, NO, WEDGED_AFTER_S, Trouble
 
 REFUSAL = ClientError(
-    {"Error": {"Code": "AccessDenied"}, "ResponseMetadata": {"HTTPStatusCode": 403}},  # type: ignore[typeddict-item]
+    {"Error": {"Code": "AccessDenied"}, "ResponseMetadata": {"HTTPStatusCode": 403}},
     "PutObject",
 )
 SILENCE = EndpointConnectionError(endpoint_url="http://store")

@@ -6,6 +6,7 @@ from tests.chaos.catalogue import FAULTS as FAULTS
 from tests.chaos.faults import deaths as deaths
 from tests.chaos.faults import links as links
 from tests.chaos.faults import brokers as brokers
+from tests.chaos.faults import cells as cells
 from tests.chaos.faults import stores as stores
 from tests.chaos.faults import edge_disks as edge_disks
 from tests.chaos.faults import outboxes as outboxes
