@@ -36,7 +36,7 @@ detect_seconds = Histogram(
     "facebridge_detect_seconds", "Finding the faces of one frame", _CAMERA, buckets=_SECONDS
 )
 camera_up = Gauge("facebridge_camera_up", "1 while the camera gives fresh frames", _CAMERA)
-link_up = Gauge("facebridge_link_up", "1 while the bridge to the cloud is connected")
+link_up = Gauge("facebridge_link_up", "1 while the bridge is connected", ["connection"])
 
 shed = Counter(
     "facebridge_shed", "Messages dropped because their edge sent too much at once", ["edge"]

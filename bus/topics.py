@@ -15,6 +15,7 @@ Name = Annotated[str, Field(pattern=f"^{_NAME}$")]
 CAPTURES = "face-detector"
 RECEIPTS = "stored"
 STATUS = "status"
+CONNECTION = "cloud"  # what edge.conf calls the bridge
 LINK = "$SYS/broker/connection"  # mosquitto's own: 1 or 0 below <connection>/state
 
 _NAMELESS = "_"  # stands in a quarantine key for what is no name, and is none itself

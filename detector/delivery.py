@@ -15,7 +15,7 @@ from bus.capture import Capture
 from bus.log import log
 from bus.message import ContractError, Down, Event, Message, Up
 from bus.receipt import Receipt
-from bus.topics import LINK
+from bus.topics import CONNECTION, LINK
 from detector.congestion import CongestionWindow
 from detector.outbox import Outbox
 
@@ -135,7 +135,7 @@ class Delivery:
                 self._connected = False
             case Message(topic, payload) if topic.startswith(LINK):
                 self._link = payload == b"1"
-                metrics.link_up.set(self._link)
+                metrics.link_up.labels(CONNECTION).set(self._link)
                 self._hear(now)
             case Message():
                 self._take_receipt(event, now)

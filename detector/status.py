@@ -50,6 +50,7 @@ class Status:
                 "state": "up" if up else "down",
                 "mode": self._mode,
                 "since": self._since,
+                "at": instant(datetime.now(UTC)),
                 "fps": fps,
             }
         )

@@ -8,7 +8,7 @@ from bus.capture import Capture
 from bus.log import log
 from bus.message import ContractError, Message
 from bus.receipt import Receipt
-from bus.topics import CAPTURES, RECEIPTS, CameraId
+from bus.topics import CAPTURES, CONNECTION, RECEIPTS, CameraId
 
 REMEMBERED = 100_000  # captures without a receipt, beyond which the oldest are forgotten
 
@@ -90,5 +90,5 @@ class Journal:
         if up == self.link:
             return
         self.link = up
-        metrics.link_up.set(up)
+        metrics.link_up.labels(CONNECTION).set(up)
         log.info("link up" if up else "link down")

@@ -5,11 +5,13 @@ import queue
 import threading
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
 
+from bus.fields import instant
 from bus.message import Message
 from demo.stack import Stack
 from detector.eye.camera import Away, Frame, Look, SourceError, looks
@@ -169,7 +171,8 @@ def site(tmp_path: Path, camera: NetworkCamera) -> Iterator[Site]:
 
 def test_a_freeze_is_known_in_the_cloud_and_its_end_too(site: Site, camera: NetworkCamera) -> None:
     up = site.state()
-    assert up.keys() == {"state", "since", "fps", "mode"}
+    assert up.keys() == {"state", "since", "fps", "mode", "at"}
+    assert up["since"] <= up["at"] <= instant(datetime.now(UTC))
     assert up["mode"] == "best"
     camera.mood = "frozen"
     until(site.is_down)
@@ -186,7 +189,7 @@ def test_a_freeze_is_known_in_the_cloud_and_its_end_too(site: Site, camera: Netw
 def test_a_detector_that_is_gone_is_known_in_the_cloud(site: Site, how: str) -> None:
     getattr(site, how)("detector")
     until(site.is_down)
-    assert "since" not in site.state()
+    assert not {"since", "at"} & site.state().keys()  # nobody knows when it went
     site.start("detector")
     until(site.is_up)
 

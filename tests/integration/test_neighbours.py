@@ -119,6 +119,17 @@ def test_objects_that_the_bucket_does_not_give_back_hold_no_thread(stack: Stack)
             until(lambda: set(seqs(hostile)) == set(range(1, 21)), 30)
 
 
+def test_who_joins_a_group_takes_nothing_from_anybody(stack: Stack) -> None:
+    stack.start("store", "cloud-broker", "processor")
+    share = "$share/processors/face-detector/#"
+    joiner = Peer(stack.ports["cloud"], stack.bundle("edge-1"), topics=(share,))
+    with joiner, edge(stack, "edge-2") as neighbour:
+        for seq in range(1, 31):
+            neighbour.say(face(seq).to_message(seq))
+        until(lambda: set(seqs(neighbour)) == set(range(1, 31)), 10)
+        assert joiner.got == []
+
+
 def test_a_flood_of_garbage_delays_no_neighbour(stack: Stack) -> None:
     stack.start("store", "cloud-broker", "processor")
     garbage = Message("face-detector/edge-1/door", b"x")

@@ -96,6 +96,13 @@ def test_a_capture_is_stored_with_its_facts_and_answered(shared: Cloud) -> None:
     assert (receipt.status, receipt.key) == ("stored", face.key)
 
 
+def test_it_says_nothing_of_a_link_that_it_does_not_see(shared: Cloud) -> None:
+    url = f"http://127.0.0.1:{shared.ports['processor-metrics']}/metrics"
+    with urllib.request.urlopen(url) as page:
+        lines = page.read().decode().splitlines()
+    assert not [line for line in lines if line.startswith("facebridge_link_up")]
+
+
 def test_a_second_copy_is_absorbed_and_answered(shared: Cloud) -> None:
     face = face_of(2)
     before = shared.metric("processor", "facebridge_absorbed_total")
