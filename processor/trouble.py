@@ -17,7 +17,7 @@ AWAY = "store not there"
 
 # After so long another cell may fare better. One that is refused is most likely alone with it; a
 # store that is away is so for all, and their edges would only be sent around.
-WEDGED_AFTER_S = {NO: 20.0, AWAY: 600.0}
+WEDGED_AFTER_S = {NO: 10.0, AWAY: 600.0}
 
 _AWAY_ERRORS = (ConnectionError, HTTPClientError, IncompleteReadError)
 # Refusals that a second try may not meet.
