@@ -38,9 +38,8 @@ def test_cpu_is_what_the_manifests_reserve() -> None:
     for file in [*ROOT.glob("k8s/edge/*.yaml"), *ROOT.glob("k8s/cloud/*.yaml")]:
         for manifest in yaml.safe_load_all(file.read_text()):
             if manifest and manifest["kind"] == "Deployment":
-                (container,) = manifest["spec"]["template"]["spec"]["containers"]
-                name = manifest["metadata"]["name"]
-                reserved[name] = container["resources"]["requests"]["cpu"]
+                for container in manifest["spec"]["template"]["spec"]["containers"]:
+                    reserved[container["name"]] = container["resources"]["requests"]["cpu"]
     rows = {row[0].text: row[2].text for row in Page(ROOT / "README.md").rows() if len(row) == 3}
     brokers = f"{reserved['edge-broker']}, {reserved['cloud-broker']}"
     assert rows["edge broker, cloud broker"] == brokers
