@@ -107,6 +107,12 @@ class Processes(ABC):
         """Let a part that hangs go on."""
         self._running[name].send_signal(signal.SIGCONT)
 
+    def reload(self, name: str) -> None:
+        """Let a part read its configuration again, if it runs."""
+        process = self._running.get(name)
+        if process:
+            process.send_signal(signal.SIGHUP)
+
     def ended(self, name: str) -> int | None:
         """The exit code of a part that was started and has ended by itself, or None."""
         process = self._running.get(name)

@@ -18,6 +18,7 @@ from demo import parts
 from demo.parts import mosquitto
 from demo.ports import HOST, answers, free_ports
 from demo.processes import ROOT, Part, Processes, StackError
+from identity import access_rules
 from identity.authority import BROKER, PROCESSOR, Authority
 
 __all__ = [
@@ -141,10 +142,18 @@ class Stack(Processes):
 
     def bundle(self, name: str) -> Path:
         """The certificate of `name` from the stack's own CA."""
-        folder = self.pki / name
-        if (folder / "tls.key").exists():
-            return folder
-        return Authority(self.pki).issue(name)
+        Authority(self.pki).keep(name)
+        return self.pki / name
+
+    def revoke(self, name: str) -> None:
+        """Shut an edge out, at once if the cloud broker runs."""
+        Authority(self.pki).revoke(name)
+        self.reload("cloud-broker")
+
+    def reenrol(self, name: str) -> None:
+        """Give an edge another certificate; one that was shut out is let in with it."""
+        Authority(self.pki).issue(name, force=True)
+        self.reload("cloud-broker")
 
     def part(self, name: str) -> Part:
         """What the part of this name is, if it were started now; raises StackError."""
@@ -177,14 +186,19 @@ class Stack(Processes):
     def _cloud_broker(self) -> Part:
         edges = self.ports["cloud"]
         processors = self.ports["cloud-processors"]
+        certs = self.bundle(BROKER)
+        home = self.home("cloud-broker")
+        rules = home / access_rules.FOLDER
+        rules.unlink(missing_ok=True)
+        rules.symlink_to(self.pki / access_rules.FOLDER)
         return parts.broker(
-            self.home("cloud-broker"),
+            home,
             "cloud",
             moved={
                 "listener 8883": f"listener {edges} {HOST}",
                 "listener 8884": f"listener {processors} {HOST}",
             },
-            certs=self.bundle(BROKER),
+            certs=certs,
             port=processors,
         )
 

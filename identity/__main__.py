@@ -10,7 +10,8 @@ from pathlib import Path
 
 from bus.message import ContractError
 from identity import kustomization
-from identity.authority import BROKER, PROCESSOR, VALID, Authority, PkiError
+from identity.authority import BROKER, PROCESSOR, VALID, Authority
+from identity.issuer import PkiError
 
 ROOT = Path(__file__).resolve().parent.parent
 MAX_DAYS = 3650
@@ -73,7 +74,7 @@ def _options() -> Options:
     parser.add_argument(
         "--keep",
         action="store_true",
-        help="leave the certificate that is there",
+        help="leave the certificate that is there, unless an older version made it otherwise",
     )
     parser.add_argument(
         "--format",
@@ -93,15 +94,13 @@ def _options() -> Options:
 def _enrol(name: str, authority: Authority, chosen: Options) -> None:
     """Make what is not there yet; for Kubernetes a certificate that is there is kept."""
     for_k8s = chosen.format == "k8s"
-    keep = chosen.keep or (for_k8s and not chosen.force)
-    made = not (keep and authority.has(name))
-    if made:
-        authority.issue(
-            name,
-            hosts=chosen.host if name == BROKER else (),
-            force=chosen.force,
-            valid=timedelta(days=chosen.days),
-        )
+    hosts = chosen.host if name == BROKER else ()
+    valid = timedelta(days=chosen.days)
+    made = True
+    if chosen.keep or (for_k8s and not chosen.force):
+        made = authority.keep(name, hosts, valid=valid)
+    else:
+        authority.issue(name, hosts, force=chosen.force, valid=valid)
     folder = chosen.pki / name
     if for_k8s:
         kustomization.write(name, folder=folder)
@@ -116,7 +115,8 @@ def _tell(name: str, folder: Path, *, for_k8s: bool) -> None:
     files = sorted(file.name for file in folder.iterdir())
     print(f"{folder}: {', '.join(files)}", file=out)
     print(
-        f"Whoever has its tls.key is {role}. Keep {folder.parent}/ca.key off every device.",
+        f"Whoever has its tls.key is {role}. Keep {folder.parent}/ca.key and services.key off every"
+        " device.",
         file=out,
     )
     if not for_k8s:

@@ -1,8 +1,10 @@
-"""What makes a bundle a Secret: a kustomization beside its files, for `kubectl apply -k`."""
+"""What makes a folder a Secret: a kustomization beside its files, for `kubectl apply -k`."""
 
 from pathlib import Path
 
-from identity.authority import BROKER, FOR_ALL, PROCESSOR, write_whole
+from identity import access_rules
+from identity.authority import BROKER, PROCESSOR, SERVICES_CRT
+from identity.files import FOR_ALL, write_whole
 
 FILE = "kustomization.yaml"
 _HALF = {BROKER: "cloud", PROCESSOR: "cloud"}
@@ -15,7 +17,17 @@ kind: Kustomization
 namespace: {namespace}
 secretGenerator:
   - name: {secret}
-    files: [ca.crt, tls.crt, tls.key]
+    files: [{files}]
+"""
+_RULES = """\
+# Made by ./just enroll. The Secret keeps its name when it changes: brokers that run read it again.
+apiVersion: kustomize.config.k8s.io/v1beta1
+kind: Kustomization
+namespace: facebridge-cloud
+secretGenerator:
+  - name: access-rules
+    files: [cloud.acl, crl.pem]
+    options: { disableNameSuffixHash: true }
 """
 
 
@@ -27,14 +39,22 @@ def half(name: str) -> str:
 def write(name: str, folder: Path) -> None:
     """Write the kustomization of the bundle in `folder`.
 
-    The Secret of an edge is called `edge` in every cluster, for a device is one edge.
+    The Secret of an edge is called `edge` in every cluster, for a device is one edge. With the
+    cloud broker's goes one of the access rules.
     """
     is_edge = half(name) == "edge"
+    files = ["ca.crt", "tls.crt", "tls.key"]
+    if name == BROKER:
+        files.insert(1, SERVICES_CRT)
     text = _TEXT.format(
         name=name,
+        files=", ".join(files),
         namespace=_NAMESPACE[half(name)],
         secret="edge" if is_edge else name,
     )
     if is_edge:
         text += f'    literals: ["EDGE={name}"]\n'
     write_whole(folder / FILE, text.encode(), mode=FOR_ALL)
+    if name == BROKER:
+        rules = folder.parent / access_rules.FOLDER / FILE
+        write_whole(rules, _RULES.encode(), mode=FOR_ALL)

@@ -3,8 +3,10 @@
 That something does not arrive is shown by something that was sent after it and does.
 """
 
+import shutil
 import socket
 import ssl
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +15,7 @@ import pytest
 
 from bus.message import Message
 from demo.stack import Stack
-from identity.authority import PROCESSOR, Authority
+from identity.authority import BROKER, PROCESSOR, Authority
 from tests.support.faulty_proxy import FaultyProxy
 from tests.support.peer import Peer
 from tests.support.waiting import until
@@ -24,6 +26,7 @@ FACE = Message(
     "image/png",
     (("seq", "7"), ("tx", "1"), ("visit", "a-\u00e4")),
 )
+SILENT_WITHIN_S = 2.0
 LAST = Message("face-detector/edge-1/last", b"last")
 
 
@@ -127,17 +130,60 @@ def refused(port: int, certs: Path, *, own: bool = True) -> bool:
         return True
 
 
-@pytest.mark.parametrize("listener", ["cloud", "cloud-processors"])
+@pytest.mark.parametrize(
+    ("listener", "name"), [("cloud", "edge-1"), ("cloud-processors", PROCESSOR)]
+)
 def test_a_certificate_of_our_authority_is_needed(
-    brokers: Brokers, tmp_path: Path, listener: str
+    brokers: Brokers, tmp_path: Path, listener: str, name: str
 ) -> None:
     port = brokers.stack.ports[listener]
-    ours = brokers.stack.bundle("edge-1")
-    stranger = Authority(tmp_path).issue("edge-1")
+    ours = brokers.stack.bundle(name)
+    stranger = Authority(tmp_path).issue(name)
     (stranger / "ca.crt").write_bytes((ours / "ca.crt").read_bytes())
     assert not refused(port, ours)
     assert refused(port, ours, own=False)
     assert refused(port, stranger)
+
+
+@pytest.mark.parametrize(
+    ("listener", "name"),
+    [("cloud-processors", "edge-1"), ("cloud-processors", BROKER), ("cloud", PROCESSOR)],
+)
+def test_a_certificate_opens_no_listener_but_its_own(
+    brokers: Brokers, listener: str, name: str
+) -> None:
+    assert refused(brokers.stack.ports[listener], brokers.stack.bundle(name))
+
+
+def test_who_is_shut_out_is_silent_and_nobody_else_notices(brokers: Brokers) -> None:
+    stolen = shutil.copytree(brokers.stack.bundle("stolen"), brokers.stack.folder / "thief")
+    thief = Peer(brokers.stack.ports["cloud"], stolen, topics=("stored/stolen/#",))
+    said = Message("face-detector/stolen/door", b"face")
+    with (
+        brokers.processor("face-detector/#") as cloud,
+        brokers.edge("edge-6") as other,
+        thief,
+    ):
+        thief.say(said)
+        until(lambda: said in cloud.got)
+        brokers.stack.revoke("stolen")
+        time.sleep(SILENT_WITHIN_S)
+        cloud.got.clear()
+        thief.say(said)
+        cloud.say(Message("stored/stolen/door", b"receipt"))
+        other.say(Message("face-detector/edge-6/door", b"own"))
+        until(lambda: cloud.got)
+        assert cloud.payloads() == [b"own"]
+        assert thief.got == []
+        assert (cloud.ends, other.ends) == ([], [])
+    port = brokers.stack.ports["cloud"]
+    assert refused(port, stolen)
+
+    brokers.stack.reenrol("stolen")
+    assert refused(port, stolen)
+    with brokers.processor("face-detector/#") as cloud, brokers.edge("stolen") as owner:
+        owner.say(said)
+        until(lambda: said in cloud.got)
 
 
 def test_no_client_id_takes_anothers_session(brokers: Brokers) -> None:
