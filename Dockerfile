@@ -11,7 +11,7 @@ RUN apt-get update \
  && apt-get install -y --no-install-recommends mosquitto mosquitto-clients \
  && rm -rf /var/lib/apt/lists/* /var/cache/apt/* /var/cache/debconf/* /var/log/* /etc/mosquitto
 # Its group may read them too, so that a broker can run as whoever owns the keys.
-COPY --chown=10001:10001 --chmod=0440 mosquitto/*.conf mosquitto/*.acl /mosquitto/
+COPY --chown=10001:10001 --chmod=0440 mosquitto/*.conf mosquitto/edge.acl /mosquitto/
 WORKDIR /
 USER 10001:10001
 ENTRYPOINT ["mosquitto", "-c"]
@@ -78,12 +78,13 @@ ENTRYPOINT ["python3", "-m", "detector"]
 
 # What stands in for the camera on a machine without one; also enrols and audits there.
 FROM python AS sample
-RUN install -d -o 10001 -g 10001 /clip /pki /pki/cloud-broker /pki/processor /pki/edge-1
+RUN install -d -o 10001 -g 10001 /clip /pki /pki/access_rules /pki/cloud-broker /pki/processor /pki/edge-1
 USER 10001:10001
 COPY --from=demo-env /opt/venv /opt/venv
 COPY bus bus
 COPY detector detector
 COPY identity identity
+COPY mosquitto/cloud.acl mosquitto/cloud.acl
 COPY audit audit
 COPY demo demo
 COPY deploy deploy

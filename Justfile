@@ -45,6 +45,17 @@ default:
 @enroll *ARGS:
     exec python -m identity "$@"
 
+# Shut an edge out whose certificate is stolen; --demo and --containers: of those that run here
+[group('use')]
+@revoke *ARGS:
+    case "${1-}" in \
+        --demo) shift; exec python -m demo.revoke "$@" ;; \
+        --containers) shift; \
+            {{ compose }} run --rm --quiet-pull enrol identity.revoke --pki /pki "$@"; \
+            {{ compose }} kill --signal HUP cloud-broker ;; \
+        *) exec python -m identity.revoke "$@" ;; \
+    esac
+
 # Make the sample clip that stands in for a camera
 [group('use')]
 @sample *ARGS:

@@ -9,6 +9,7 @@ from hashlib import sha256
 
 from rich.console import Console
 
+from demo.processes import PID
 from demo.stack import ROOT, StackError
 from detector.outbox_reader import Ledger
 
@@ -57,6 +58,8 @@ def prepare(place: str, console: Console) -> None:
     else:
         shutil.rmtree(FOLDER, ignore_errors=True)
     FOLDER.mkdir(parents=True, exist_ok=True)
+    for stale in FOLDER.glob(f"*/{PID}"):  # of a demo that was killed
+        stale.unlink()
     _UNFINISHED.write_text(mark)
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent  # the checkout
+PID = "pid"  # the file in a part's folder that names its process
 _READY_WITHIN_S = 30.0
 _END_WITHIN_S = 10.0
 _POLL_S = 0.05
@@ -76,6 +77,7 @@ class Processes(ABC):
                 start_new_session=True,  # Ctrl-C is ours to pass on
                 preexec_fn=_die_with_parent,
             )
+        (home / PID).write_text(str(self._running[name].pid))
         return part.is_ready
 
     def stop(self, *names: str, number: int = signal.SIGTERM) -> None:
@@ -84,6 +86,7 @@ class Processes(ABC):
             process = self._running.pop(name, None)
             if not process:
                 continue
+            (self.home(name) / PID).unlink(missing_ok=True)
             process.send_signal(signal.SIGCONT)
             process.send_signal(number)
             try:

@@ -6,7 +6,8 @@ import io
 import tarfile
 from pathlib import Path, PurePosixPath
 
-from identity.authority import BROKER, PROCESSOR
+from identity.access_rules import ACL, CRL, FOLDER
+from identity.authority import BROKER, PROCESSOR, SERVICES_CRT
 
 ROOT = Path(__file__).resolve().parent.parent
 USER = 10001  # whom the images run as
@@ -27,6 +28,9 @@ CODE = (
 )
 IDENTITY = (
     "ca.crt",
+    f"{FOLDER}/{ACL}",
+    f"{FOLDER}/{CRL}",
+    f"{BROKER}/{SERVICES_CRT}",
     f"{BROKER}/tls.crt",
     f"{BROKER}/tls.key",
     f"{PROCESSOR}/tls.crt",

@@ -53,6 +53,8 @@ complete() {
         [ ! -f "$folder/$entry" ] && [ ! -f "$folder/$entry/kustomization.yaml" ] || continue
         case $entry in
         camera/*) die "$file: there is no $entry, only $(cd k8s/edge && echo camera/*)" ;;
+        # Comes with the other.
+        */access_rules) [ ! -f "$folder/${entry%/*}/cloud-broker/kustomization.yaml" ] || missing=' cloud-broker' ;;
         ../*) missing="$missing ${entry##*/}" ;;
         esac
     done

@@ -21,7 +21,7 @@ from deploy.aws import UBUNTU, Aws
 from deploy.errors import AwsError, said
 from deploy.plan import SILENT, TYPE
 from deploy.site import PORT, Row, Site
-from identity.authority import PkiError
+from identity.issuer import PkiError
 
 
 class Progress:

@@ -12,7 +12,7 @@ from deploy.aws import Aws
 from deploy.bucket import Bucket
 from deploy.errors import AwsError
 from deploy.stack import Stack
-from identity.authority import BROKER, PROCESSOR, Authority
+from identity.authority import BROKER, PROCESSOR, Authority, is_current
 
 PORT = 8883
 # The template's places for networks: by the option, the port and how many there are.
@@ -71,12 +71,14 @@ def identities(pki: Path) -> list[Row]:
             # Not for ca.crt: another CA would be one that no edge knows.
             another = "" if ca in missing else f", or ./just enroll {name} --force"
             row = replace(row, what=f"{missing[0]} is missing: put it back{another}", well=False)
+        elif not is_current(pki, name):
+            row = replace(row, what="bring up to date", call=partial(_issue, pki, name))
         rows.append(row)
     return rows
 
 
 def _issue(pki: Path, name: str) -> None:
-    Authority(pki).issue(name)
+    Authority(pki).keep(name)
 
 
 def places(option: str, networks: list[IPv4Network]) -> dict[str, str]:

@@ -27,6 +27,7 @@ ENV_FILES = {
     "edge/camera/stream/camera.env": "SOURCE=rtsp://user:password@192.0.2.1/stream1\n",
     "cloud/keys/keys.env": "AWS_ACCESS_KEY_ID=a\nAWS_SECRET_ACCESS_KEY=b\n",
 }
+PEM = (".crt", ".key")
 NAMES = ("edge-07", "cloud-broker", "processor")
 
 if not shutil.which("kubectl") and not os.environ.get("REQUIRE_ENGINE"):
@@ -241,6 +242,9 @@ def test_an_enrolment_makes_a_kustomization(tmp_path: Path) -> None:
         assert secret["metadata"]["name"].startswith("edge-" if half == "edge" else f"{name}-")
         assert texts(secret) == expected(pki / name)
         assert ("EDGE" in secret["data"]) is (half == "edge")
+    (rules,) = rendered(pki / "access_rules")
+    assert rules["metadata"]["name"] == "access-rules"  # the same, whatever is in it
+    assert set(texts(rules)) == {"cloud.acl", "crl.pem"}
     before = {file: file.read_bytes() for file in pki.rglob("*.*")}
     enrol(pki, *NAMES)
     assert {file: file.read_bytes() for file in pki.rglob("*.*")} == dict(before)
@@ -259,7 +263,7 @@ def texts(secret: dict[str, Any]) -> dict[str, str]:
 
 def expected(folder: Path) -> dict[str, str]:
     """What the bundle holds."""
-    files = {name: (folder / name).read_text() for name in ("ca.crt", "tls.crt", "tls.key")}
+    files = {file.name: file.read_text() for file in folder.iterdir() if file.suffix in PEM}
     edge = (folder / "edge.env").read_text().strip() if (folder / "edge.env").exists() else ""
     return {**files, "EDGE": edge.removeprefix("EDGE=")} if edge else files
 

@@ -9,6 +9,7 @@ import copy
 import secrets
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -206,6 +207,16 @@ class Node(Site):
         self.podman("pod", "rm", "--force", "--time", "0", f"{app}-pod")
         self.play(app)
 
+    def bring_access_rules(self) -> None:
+        """What a kubelet does with a Secret that has changed, and then a SIGHUP for each cell."""
+        place = "/var/lib/containers/storage/volumes/access-rules/_data"
+        for name in ("cloud.acl", "crl.pem"):
+            text = (self.folder / "pki" / "access_rules" / name).read_text()
+            self.shell(f"cat >{place}/{name}", text=text)
+        for app in NETWORKS:
+            if app.startswith("cell"):
+                self.podman("exec", f"{app}-pod-cloud-broker", "sh", "-c", "kill -HUP 1")
+
     def ready(self, app: str) -> bool:
         """What the readiness probe of the manifest says."""
         pod = self.deployment(app)["spec"]["template"]["spec"]
@@ -287,6 +298,22 @@ def test_a_pod_may_be_killed(node: Node, app: str) -> None:
     node.kill(app)
     node.flows()
     assert node.audit().captured > before.captured, "the outbox did not survive"
+
+
+def test_an_edge_that_is_shut_out_is_silent_and_loses_nothing(node: Node) -> None:
+    pki = str(node.folder / "pki")
+    run("python", "-m", "identity.revoke", "--pki", pki, "edge-07")
+    node.bring_access_rules()
+    time.sleep(2)  # silent from now on
+    before = node.audit()
+    time.sleep(10)
+    during = node.audit()
+    assert during.stored == before.stored
+    assert during.captured > before.captured
+    node.enrol("edge-07", "--force")
+    node.bring_access_rules()
+    node.apply(node.render())
+    node.flows()
 
 
 def test_in_the_end_nothing_is_lost(node: Node) -> None:

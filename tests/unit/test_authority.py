@@ -1,5 +1,6 @@
 """The CAs' folder: who signs whom, what is written down, and what an older version left."""
 
+import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -111,11 +112,9 @@ def as_an_older_version(pki: Path) -> None:
     authority = Authority(pki)
     for name in (BROKER, "edge-1"):
         authority.issue(name)
-    for file in ("services.key", "services.crt", "register.csv", f"{BROKER}/services.crt"):
-        (pki / file).unlink()
-    for file in (pki / "access_rules").iterdir():
-        file.unlink()
-    (pki / "access_rules").rmdir()
+    for name in ("services.key", "services.crt", "register.csv", f"{BROKER}/services.crt"):
+        (pki / name).unlink()
+    shutil.rmtree(pki / "access_rules")
     (pki / "edge-1").rename(pki / PROCESSOR)  # a certificate of the CA for edges, as it was then
 
 

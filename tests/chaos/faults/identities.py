@@ -2,7 +2,7 @@
 
 import shutil
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from demo.stack import BUCKET
@@ -10,6 +10,10 @@ from identity.authority import Authority
 from tests.chaos.catalogue import fault
 from tests.chaos.trial import Trial, TrialError
 from tests.support import store
+from tests.support.captures import capture
+from tests.support.peer import Peer
+
+SILENT_WITHIN_S = 2.0
 
 
 # Mosquitto counts by CLOCK_BOOTTIME, which never jumps; but libfaketime would make that jump too.
@@ -63,6 +67,29 @@ def anothers_certificate(trial: Trial) -> None:
     wrong_bundle(trial, swap)
     forged = store.keys(trial.stack.s3(), BUCKET, below="faces/edge-2/")
     trial.expect(not forged, "something was stored under the other edge's name")
+
+
+@fault("certificate revoked while its edge publishes")
+def revoked_certificate(trial: Trial) -> None:
+    trial.start()
+    neighbour = Peer(
+        trial.stack.ports["cloud"], trial.stack.bundle("edge-2"), topics=("stored/edge-2/#",)
+    )
+    with neighbour:
+        trial.stack.revoke("edge-1")
+        trial.wait(SILENT_WITHIN_S)
+        before = trial.stack.metric("processor", "facebridge_stored_total")
+        trial.wait(15, brief=5)
+        after = trial.stack.metric("processor", "facebridge_stored_total")
+        trial.expect(before == after, f"{after - before:.0f} were stored of who is shut out")
+        own = capture(1, edge="edge-2", captured_at=datetime.now(UTC))
+        neighbour.say(own.to_message(1))
+        trial.until(lambda: neighbour.got, 5, otherwise="a neighbour got no receipt")
+        trial.expect(not neighbour.ends, "a neighbour was disconnected")
+    trial.stack.stop("edge-broker")
+    trial.stack.reenrol("edge-1")
+    trial.stack.start("edge-broker")
+    trial.heal()
 
 
 def wrong_bundle(trial: Trial, spoil: Callable[[Authority], object]) -> None:
