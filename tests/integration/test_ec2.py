@@ -540,6 +540,21 @@ def test_half_an_identity_is_refused_and_status_shows_the_rest(
     assert missing in said
 
 
+def test_identities_of_an_older_version_are_brought_up_to_date(
+    account: Account, tmp_path: Path
+) -> None:
+    account.pki = tmp_path / "pki"
+    for name in ("cloud-broker", "processor"):
+        Authority(account.pki).issue(name)
+    account.run(*UP)
+    for name in ("services.crt", "services.key", "cloud-broker/services.crt"):
+        (account.pki / name).unlink()
+    assert table(account.run(*UP, "--dry-run"))["identity"] == "bring up to date"
+    said = account.run(*UP, "--replace")
+    assert f"done: bring up to date identity {account.pki}/processor\n" in said
+    assert table(account.run(*UP, "--dry-run"))["identity"] == "keep"
+
+
 def unpacked(account: Account, folder: Path) -> dict[str, tarfile.TarInfo]:
     """What the newest instance does with what it is given: fetch, check, unpack."""
     script = account.script()
@@ -597,8 +612,10 @@ def test_what_the_instance_gets_is_enough_and_not_more(account: Account, tmp_pat
     named = re.findall(
         r"\$\{PKI:-\.\./pki\}(/[\w./-]+)", (tmp_path / "compose" / "cloud.yaml").read_text()
     )
-    assert len(named) == 5
-    assert all((tmp_path / f"pki{file}").is_file() for file in named)
+    assert len(named) == 7
+    assert "/access_rules" in named
+    assert all(f"pki{place}" in entries for place in named)
+    assert {"pki/access_rules/cloud.acl", "pki/access_rules/crl.pem"} < set(entries)
 
 
 def test_compose_takes_what_the_instance_gets(account: Account, tmp_path: Path) -> None:
@@ -620,7 +637,9 @@ def test_compose_takes_what_the_instance_gets(account: Account, tmp_path: Path) 
     (volume,) = processor["volumes"]
     assert (Path(volume["source"]), volume["target"]) == (tmp_path / "keys", "/keys")
     assert processor["environment"]["AWS_CONFIG_FILE"] == "/keys/config"
-    assert "volumes" not in config["services"]["cloud-broker"]
+    (rules,) = config["services"]["cloud-broker"]["volumes"]
+    assert Path(rules["source"]) == tmp_path / "pki" / "access_rules"
+    assert (rules["target"], rules["read_only"]) == ("/access_rules", True)
 
 
 def test_the_processor_gets_the_roles_keys_from_the_host(

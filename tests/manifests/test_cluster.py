@@ -245,7 +245,7 @@ def test_a_store_may_need_keys(server: ApiServer) -> None:
     keys = "AWS_ACCESS_KEY_ID=a\nAWS_SECRET_ACCESS_KEY=b\n"
     Path("k8s/cloud/keys/keys.env").write_text(keys)
     assert here("deploy", "cloud").returncode == 0
-    assert len(server.names("secrets", "facebridge-cloud")) == 3
+    assert len(server.names("secrets", "facebridge-cloud")) == 4
 
 
 @pytest.mark.parametrize("half", HALVES)
@@ -271,7 +271,7 @@ def test_a_half_goes_in_and_out(half: str, server: ApiServer) -> None:
     assert ran.stdout.endswith(f"Next: ./just k8s-logs {half} --context test\n")
     assert server.names("deployments", namespace) == set(parts)
     secrets = server.names("secrets", namespace)
-    assert len(secrets) == (1 if half == "edge" else 2)
+    assert len(secrets) == (1 if half == "edge" else 3)
     label = server.things["namespaces", "", namespace]["metadata"]["labels"][
         "pod-security.kubernetes.io/enforce"
     ]
