@@ -14,8 +14,6 @@ RUN apt-get update \
 COPY --chown=10001:10001 --chmod=0440 mosquitto/*.conf mosquitto/edge.acl /mosquitto/
 WORKDIR /
 USER 10001:10001
-# Where an image names none, Docker takes every signal for a wish to stop: after a SIGHUP it would restart it no more.
-STOPSIGNAL SIGTERM
 ENTRYPOINT ["mosquitto", "-c"]
 CMD ["mosquitto/edge.conf"]
 

@@ -52,7 +52,7 @@ default:
         --demo) shift; exec python -m demo.revoke "$@" ;; \
         --containers) shift; \
             {{ compose }} run --rm --quiet-pull enrol identity.revoke --pki /pki "$@"; \
-            {{ compose }} kill --signal HUP cloud-broker ;; \
+            {{ compose }} exec -T cloud-broker sh -c 'kill -HUP 1' ;; \
         *) exec python -m identity.revoke "$@" ;; \
     esac
 
