@@ -233,6 +233,8 @@ def _publish_properties(message: Message) -> Properties:
 
 
 def _watch(_mqtt: paho.Client, _userdata: Any, plain: Any) -> None:
+    # Otherwise the kernel holds a small packet for 40 ms, until the one before it is confirmed.
+    plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     plain.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for option, value in _TCP_OPTIONS.items():
         if hasattr(socket, option):  # Linux has them all

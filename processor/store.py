@@ -6,12 +6,12 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 from urllib.parse import quote, urlencode
 
 import boto3
+import botocore.session
 import tenacity
 from botocore.client import Config
 from botocore.exceptions import BotoCoreError, ClientError
@@ -20,6 +20,7 @@ from bus.capture import CONTENT_TYPE, Capture
 from bus.log import log
 from bus.message import Message
 from bus.topics import quarantine_key
+from processor.put import CONNECT_TIMEOUT_S, EXISTS, READ_TIMEOUT_S, Put, StoreObject
 from processor.settings import Settings
 from processor.trouble import (
     NO,
@@ -34,8 +35,6 @@ from processor.trouble import (
 
 T = TypeVar("T")
 
-CONNECT_TIMEOUT_S = 5
-READ_TIMEOUT_S = 30
 FIRST_PAUSE_S = 0.2  # before a second try
 LONGEST_PAUSE_S = 10
 JITTER_S = 1
@@ -47,21 +46,6 @@ RECONNECT_AFTER_S = 10  # a client is too dear for every try of each thread
 _REASON_LENGTH = 200
 _TOPIC_LENGTH = 400
 _FACTS_LENGTH = 900
-
-
-@dataclass(frozen=True, slots=True)
-class StoreObject:
-    """What is put under a key."""
-
-    key: str
-    body: bytes
-    content_type: str
-    metadata: dict[str, str]
-
-    @property
-    def sha256(self) -> str:
-        """The body's hash, as S3 writes it."""
-        return base64.b64encode(hashlib.sha256(self.body).digest()).decode()
 
 
 class Store:
@@ -81,12 +65,15 @@ class Store:
     def _connect(self) -> None:
         """Make a client anew: credentials that were mended since are found only so."""
         self._connected_at = time.monotonic()
-        session = boto3.session.Session()
-        self._s3: Any = session.client(
+        session = botocore.session.Session()
+        self._s3: Any = boto3.session.Session(botocore_session=session).client(
             "s3",
             self._settings.s3_region,
             endpoint_url=self._settings.s3_endpoint_url,
             config=_config(self._settings),
+        )
+        self._put_object = Put(
+            self._s3, session, bucket=self._bucket, connections=self._settings.upload_threads
         )
 
     def check(self) -> None:
@@ -116,6 +103,7 @@ class Store:
             body=capture.png,
             content_type=CONTENT_TYPE,
             metadata={"edge": capture.edge, "camera": capture.camera, **capture.facts()},
+            sha256=base64.b64encode(bytes.fromhex(capture.sha256)).decode(),
         )
         return self._patiently(lambda: self._put(face), of=face.key)
 
@@ -135,6 +123,7 @@ class Store:
                 "topic": quote(message.topic)[:_TOPIC_LENGTH],
                 "facts": facts[:_FACTS_LENGTH],
             },
+            sha256=base64.b64encode(hashlib.sha256(message.payload).digest()).decode(),
         )
         with suppress(UnlikeError):
             self._patiently(lambda: self._put(bad), of=bad.key)
@@ -152,23 +141,15 @@ class Store:
 
     def _put(self, new: StoreObject) -> bool:
         try:
-            answer = self._s3.put_object(
-                Bucket=self._bucket,
-                Key=new.key,
-                Body=new.body,
-                ContentType=new.content_type,
-                Metadata=new.metadata,
-                ChecksumSHA256=new.sha256,
-                IfNoneMatch="*",
-            )
+            echoed = self._put_object(new)
         except ClientError as error:
-            if code(error) not in ("PreconditionFailed", "412"):
+            if code(error) not in EXISTS:
                 raise
             if not self._has(new):
                 raise UnlikeError("key: holds other bytes already") from None
             return False
         # Whoever says 200 without the checksum may be no store at all: look what is there.
-        if answer.get("ChecksumSHA256") != new.sha256 and not self._holds(new):
+        if echoed != new.sha256 and not self._holds(new):
             raise HollowError()
         return True
 
@@ -177,7 +158,7 @@ class Store:
         try:
             self._s3.put_object(Bucket=self._bucket, Key=PROBE_KEY, Body=b"", IfNoneMatch="*")
         except ClientError as error:
-            if code(error) not in ("PreconditionFailed", "412"):
+            if code(error) not in EXISTS:
                 raise
             return False
         return True
@@ -193,8 +174,8 @@ class Store:
     def _has(self, there: StoreObject) -> bool:
         """Whether the very bytes are there, by the store's own checksum, or by reading them."""
         found = self._s3.head_object(Bucket=self._bucket, Key=there.key, ChecksumMode="ENABLED")
-        checksum = found.get("ChecksumSHA256")
-        if checksum is None:
+        checksum = found.get("ChecksumSHA256", "")
+        if not _is_sha256(checksum):
             return self._holds(there)
         return bool(checksum == there.sha256 and found["ContentLength"] == len(there.body))
 
@@ -236,6 +217,14 @@ class Store:
         if time.monotonic() > self._connected_at + RECONNECT_AFTER_S:
             with suppress(BotoCoreError, ValueError):
                 self._connect()
+
+
+def _is_sha256(checksum: str) -> bool:
+    """Whether this is a whole object's hash; an object of several parts has another kind."""
+    try:
+        return len(base64.b64decode(checksum, validate=True)) == hashlib.sha256().digest_size
+    except ValueError:
+        return False
 
 
 def _config(settings: Settings) -> Config:

@@ -1,0 +1,166 @@
+"""The hot call: a put on condition that the key is free, by botocore's signer and connections.
+
+The client's machinery around the two (models, hooks, endpoint rules, serialisers) costs more than
+half of a put. So the first put is the client's own, which shows the way: address and region. What
+follows goes the same way, and back to the client with every answer that asks for another one.
+"""
+
+import os
+import re
+import socket
+import threading
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote
+
+import botocore.session
+from botocore.auth import S3SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.exceptions import ClientError
+from botocore.httpsession import URLLib3Session
+from botocore.parsers import RestXMLParser
+from botocore.utils import get_environ_proxies
+
+CONNECT_TIMEOUT_S = 5
+READ_TIMEOUT_S = 30
+EXISTS = ("PreconditionFailed", "412")
+
+_CHECKSUM = "x-amz-checksum-sha256"
+# Small packets leave at once; the kernel would hold back what follows a request's head for 40 ms.
+_NO_DELAY = [(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)]
+_SCOPE = re.compile(r"AWS4-HMAC-SHA256 Credential=[^/]+/\d{8}/([\w-]+)/s3/aws4_request,")
+_REDIRECTIONS = range(300, 400)
+# By which the client learns of another region, or tells the user that the clock is wrong.
+_FOR_THE_CLIENT = {"AuthorizationHeaderMalformed", "RequestTimeTooSkewed"}
+
+
+@dataclass(frozen=True, slots=True)
+class StoreObject:
+    """What is put under a key; `sha256` is the body's hash, as S3 writes it (base64)."""
+
+    key: str
+    body: bytes
+    content_type: str
+    metadata: dict[str, str]
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """Where objects of the bucket are: the URL before a key, and the region to sign for."""
+
+    url: str
+    region: str
+
+
+class Put:
+    """Puts objects into a bucket by `client`, and the short way once it has shown it."""
+
+    def __init__(
+        self,
+        client: Any,
+        session: botocore.session.Session,
+        *,
+        bucket: str,
+        connections: int,
+    ) -> None:
+        self._client = client
+        self._bucket = bucket
+        self._credentials = session.get_credentials()
+        self._way: _Way | None = None
+        self._seen = threading.local()  # the request that this thread's call of the client sent
+        client.meta.events.register("before-send.s3.PutObject", self._see)
+        verify = session.get_config_variable("ca_bundle")
+        self._http = URLLib3Session(
+            verify=verify or os.environ.get("REQUESTS_CA_BUNDLE", True),
+            proxies=get_environ_proxies(client.meta.endpoint_url),
+            timeout=(CONNECT_TIMEOUT_S, READ_TIMEOUT_S),
+            max_pool_connections=connections,
+            socket_options=_NO_DELAY,
+        )
+        self._parser = RestXMLParser()
+
+    def __call__(self, new: StoreObject) -> str:
+        """Put an object; returns the SHA-256 that the store says it has, or nothing.
+
+        Raises ClientError, with one of EXISTS as its code where the key is taken, and
+        BotoCoreError.
+        """
+        way = self._way
+        if not way or not _is_plain(new):
+            return self._by_client(new)
+        answer = self._http.send(self._request(way, new).prepare())
+        if answer.status_code == 200:
+            return str(answer.headers.get(_CHECKSUM, ""))
+        error = self._error(answer)
+        if answer.status_code in _REDIRECTIONS or error["Error"]["Code"] in _FOR_THE_CLIENT:
+            self._way = None
+            return self._by_client(new)
+        raise ClientError(error, "PutObject")
+
+    def _by_client(self, new: StoreObject) -> str:
+        try:
+            answer = self._client.put_object(
+                Bucket=self._bucket,
+                Key=new.key,
+                Body=new.body,
+                ContentType=new.content_type,
+                Metadata=new.metadata,
+                ChecksumSHA256=new.sha256,
+                IfNoneMatch="*",
+            )
+        except ClientError as error:
+            if error.response["Error"]["Code"] in EXISTS:
+                self._learn(new.key)
+            raise
+        self._learn(new.key)
+        return str(answer.get("ChecksumSHA256", ""))
+
+    def _see(self, request: Any, **_: Any) -> None:
+        self._seen.request = request
+
+    def _learn(self, key: str) -> None:
+        """Take the way of the request that has just been answered."""
+        request = self._seen.request
+        self._seen.request = None  # it holds the body
+        authorization = request.headers.get("Authorization", b"")
+        if isinstance(authorization, bytes):
+            authorization = authorization.decode()
+        scope = _SCOPE.match(authorization)
+        path = _quoted(key)
+        if scope and request.url.endswith(path):
+            self._way = _Way(request.url.removesuffix(path), scope[1])
+
+    def _request(self, way: _Way, new: StoreObject) -> AWSRequest:
+        headers = {
+            "Content-Type": new.content_type,
+            "If-None-Match": "*",
+            "User-Agent": self._client.meta.config.user_agent,
+            _CHECKSUM: new.sha256,
+        }
+        for name, value in new.metadata.items():
+            headers[f"x-amz-meta-{name}"] = value
+        request = AWSRequest("PUT", way.url + _quoted(new.key), headers=headers, data=new.body)
+        # Frozen for one request; a role's are fetched anew here when they are about to end.
+        credentials = self._credentials.get_frozen_credentials()
+        S3SigV4Auth(credentials, "s3", way.region).add_auth(request)
+        return request
+
+    def _error(self, answer: Any) -> dict[str, Any]:
+        """What the store says, as the client would give it."""
+        told = {
+            "status_code": answer.status_code,
+            "headers": answer.headers,
+            "body": answer.content,
+        }
+        error: dict[str, Any] = self._parser.parse(told, None)
+        return error
+
+
+def _quoted(key: str) -> str:
+    return "/" + quote(key, safe="/~")
+
+
+def _is_plain(new: StoreObject) -> bool:
+    """Whether the metadata are words of HTTP; what the client says of others is for it to say."""
+    return all(value.isascii() and value.isprintable() for value in new.metadata.values())
