@@ -33,16 +33,17 @@ def broker(
     home: Path,
     side: str,
     *,
+    root: Path = ROOT,
     moved: Mapping[str, str],
     certs: Path,
     port: int,
 ) -> Part:
     """The broker of a side (edge or cloud), ready when it listens on `port`.
 
-    It has the shipped configuration, with `moved` giving this machine's line for each line of it
-    that names a well-known port. Raises StackError if the configuration has no such line.
+    It has the configuration of the checkout `root`, with `moved` giving this machine's line for
+    each line of it that names a well-known port. Raises StackError if it has no such line.
     """
-    conf = (ROOT / "mosquitto" / f"{side}.conf").read_text()
+    conf = (root / "mosquitto" / f"{side}.conf").read_text()
     for line, line_here in moved.items():
         if conf.count(line + "\n") != 1:
             raise StackError(f"{side}-broker: {side}.conf has no single line '{line}'")
@@ -54,7 +55,7 @@ def broker(
     folder.mkdir(exist_ok=True)
     (folder / f"{side}.conf").write_text(conf)
     acl = folder / f"{side}.acl"
-    shutil.copy(ROOT / "mosquitto" / f"{side}.acl", acl)
+    shutil.copy(root / "mosquitto" / f"{side}.acl", acl)
     acl.chmod(0o600)
     shutil.copytree(certs, home / "certs", dirs_exist_ok=True)
     command = [mosquitto(), "-c", f"mosquitto/{side}.conf"]

@@ -33,9 +33,13 @@ class Part:
 
 
 class Processes(ABC):
-    """Parts that each run in a folder of their own below `folder`; what they say is its `log`."""
+    """Parts that each run in a folder of their own below `folder`; what they say is its `log`.
+
+    `root` is the checkout whose code they run.
+    """
 
     def __init__(self, folder: Path) -> None:
+        self.root = ROOT
         self.folder = folder.resolve()
         self.folder.mkdir(parents=True, exist_ok=True)
         self._running: dict[str, subprocess.Popen[bytes]] = {}
@@ -70,7 +74,7 @@ class Processes(ABC):
             self._running[name] = subprocess.Popen(
                 part.command,
                 cwd=home,
-                env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **part.env},
+                env={"PATH": os.environ["PATH"], "PYTHONPATH": str(self.root), **part.env},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

@@ -194,6 +194,7 @@ class Stack(Processes):
         return parts.broker(
             home,
             "cloud",
+            root=self.root,
             moved={
                 "listener 8883": f"listener {edges} {HOST}",
                 "listener 8884": f"listener {processors} {HOST}",
@@ -207,6 +208,7 @@ class Stack(Processes):
         return parts.broker(
             self.home("edge-broker"),
             "edge",
+            root=self.root,
             moved={
                 "listener 1883": f"listener {port} {HOST}",
                 "address cloud-broker:8883": f"address localhost:{self.bridge_port}",

@@ -1,5 +1,6 @@
 """A bare MQTT 5 client for tests."""
 
+import socket
 import ssl
 from pathlib import Path
 from typing import Any, Self
@@ -16,7 +17,8 @@ from tests.support.waiting import until
 class Peer:
     """Connected until the end of a with statement; everything that arrives is in `got`.
 
-    `name` is its client id, `ends` says how each of its connections ended.
+    `name` is its client id, `ends` says how each of its connections ended. One that `sends_at_once`
+    does without Nagle's algorithm.
     """
 
     def __init__(
@@ -26,6 +28,7 @@ class Peer:
         *,
         name: str = "",
         topics: tuple[str, ...] = (),
+        sends_at_once: bool = False,
     ) -> None:
         self.got: list[Message] = []
         self.ends: list[str] = []
@@ -36,6 +39,8 @@ class Peer:
             context = ssl.create_default_context(cafile=certs / "ca.crt")
             context.load_cert_chain(certs / "tls.crt", certs / "tls.key")
             self._mqtt.tls_set_context(context)
+        if sends_at_once:
+            self._mqtt.on_socket_open = _send_at_once
         self._mqtt.on_message = self._message
         self._mqtt.on_subscribe = self._subscribed
         self._mqtt.on_disconnect = self._disconnected
@@ -89,3 +94,7 @@ class Peer:
 
     def _disconnected(self, _: Any, __: Any, ___: Any, reason: Any, ____: Any) -> None:
         self.ends.append(str(reason))
+
+
+def _send_at_once(_mqtt: Any, _userdata: Any, plain: Any) -> None:
+    plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -1,0 +1,59 @@
+"""The system as another revision has it, with its own code, configuration and certificates."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from demo.stack import ROOT, Stack
+
+SERVICES = ("cloud-broker", "processor")
+DEVICE = "edge-1"  # whose edge broker there is
+EDGES = ("edge-2", "edge-3", "edge-4", "edge-5")
+
+
+class RevisionError(Exception):
+    """There is no such revision; the text says what to do."""
+
+
+class Revision(Stack):
+    """The parts of the checkout in `root`, and edges that may speak to them."""
+
+    def __init__(self, folder: Path, root: Path) -> None:
+        super().__init__(folder)
+        self.root = root
+        client = (root / "bus" / "client.py").read_text()
+        self.sends_at_once = "TCP_NODELAY" in client  # so does an edge of it, then
+        enrol = "identity" if (root / "identity").is_dir() else "local.enroll"
+        subprocess.run(
+            [sys.executable, "-m", enrol, "--pki", str(self.pki), *SERVICES, DEVICE, *EDGES],
+            cwd=root,
+            stdout=subprocess.DEVNULL,
+            check=True,
+        )
+
+    def bundle(self, name: str) -> Path:
+        """The certificate of `name`, which its own code has made."""
+        return self.pki / name
+
+
+@contextmanager
+def checkout(revision: str) -> Iterator[Path]:
+    """A folder with the files of a revision, for a while; raises RevisionError."""
+    with TemporaryDirectory() as folder:
+        root = Path(folder) / "checkout"
+        add = _git("add", "--detach", str(root), revision)
+        if add.returncode:
+            raise RevisionError(f"--against {revision}: no such revision here; git log shows them")
+        try:
+            yield root
+        finally:
+            _git("remove", "--force", str(root))
+
+
+def _git(*words: str) -> "subprocess.CompletedProcess[bytes]":
+    return subprocess.run(
+        ["git", "-C", str(ROOT), "worktree", *words], capture_output=True, check=False
+    )
