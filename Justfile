@@ -141,7 +141,7 @@ default:
 @chaos *ARGS:
     {{ with_mosquitto }} exec python -m tests.chaos "$@"
 
-# Measure a client and hold it against its targets: bench detector
+# Measure: `bench detector`; `bench drain`, what comes after the edge, also --against an older revision
 [group('develop')]
 @bench WHAT *ARGS:
     what=$1; shift; exec python -m "tests.bench.$what" "$@"
