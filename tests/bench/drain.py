@@ -185,7 +185,7 @@ def _options(words: Sequence[str] | None) -> argparse.Namespace:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--against", metavar="REV", help="a revision of git to compare with")
+    parser.add_argument("--against", metavar="REV", help="a revision of git, or its folder")
     parser.add_argument("--rounds", type=int, default=3, help="(%(default)s)")
     parser.add_argument(
         "--captures", type=int, default=800, help="to drain, each round and size (%(default)s)"

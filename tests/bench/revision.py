@@ -40,20 +40,28 @@ class Revision(Stack):
 
 
 @contextmanager
-def checkout(revision: str) -> Iterator[Path]:
-    """A folder with the files of a revision, for a while; raises RevisionError."""
+def checkout(revision: str, repository: Path = ROOT) -> Iterator[Path]:
+    """A folder with the files of a revision, for a while; a folder is taken as it is.
+
+    Raises RevisionError.
+    """
+    if (Path(revision) / "bus").is_dir():
+        yield Path(revision).resolve()
+        return
     with TemporaryDirectory() as folder:
         root = Path(folder) / "checkout"
-        add = _git("add", "--detach", str(root), revision)
-        if add.returncode:
-            raise RevisionError(f"--against {revision}: no such revision here; git log shows them")
+        try:
+            _git(repository, "add", "--detach", str(root), revision)
+        except (OSError, subprocess.CalledProcessError):
+            raise RevisionError(
+                f"--against {revision}: no such revision here (git log shows them), and no folder"
+            ) from None
         try:
             yield root
         finally:
-            _git("remove", "--force", str(root))
+            _git(repository, "remove", "--force", str(root))
 
 
-def _git(*words: str) -> "subprocess.CompletedProcess[bytes]":
-    return subprocess.run(
-        ["git", "-C", str(ROOT), "worktree", *words], capture_output=True, check=False
-    )
+def _git(repository: Path, *words: str) -> None:
+    command = ["git", "-C", str(repository), "worktree", *words]
+    subprocess.run(command, capture_output=True, check=True)
