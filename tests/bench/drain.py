@@ -203,7 +203,7 @@ def _sides(against: str | None, opened: ExitStack) -> list[Side]:
     """The systems, started; they end with `opened`."""
     roots = {"this one": ROOT}
     if against:
-        roots[against] = opened.enter_context(checkout(against))
+        roots[Path(against).name] = opened.enter_context(checkout(against))
     sides = []
     for name, root in roots.items():
         folder = opened.enter_context(tempfile.TemporaryDirectory())
