@@ -18,8 +18,8 @@ def test_it_measures_two_revisions_side_by_side(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for part in RUN:
-        shutil.copytree(ROOT / part, tmp_path / part)
-    assert main([*LITTLE, "--against", str(tmp_path)]) == 0
+        shutil.copytree(ROOT / part, tmp_path / "then" / part)
+    assert main([*LITTLE, "--against", str(tmp_path / "then")]) == 0
     said = capsys.readouterr().out
     assert "round 1 of 1: this one" in said
     for row in ("drain, captures a second", "CPU of processor", "at 50/s by the bridge, p99 in ms"):
