@@ -1,4 +1,4 @@
-"""What a camera is doing, retained by the brokers, so that whoever asks later is told too."""
+"""What a camera is doing, retained by the edge broker, so that whoever asks later is told too."""
 
 import json
 import time

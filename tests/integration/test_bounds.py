@@ -7,7 +7,7 @@ from bus.message import Message
 from bus.topics import CameraId
 from demo.stack import Stack
 from detector.outbox import Outbox
-from tests.support.captures import png, shot
+from tests.support.captures import capture, png, shot
 from tests.support.peer import Peer
 from tests.support.waiting import until
 
@@ -73,3 +73,19 @@ def with_faces(stack: Stack, count: int, size: int) -> None:
     for number in range(count):
         outbox.add(shot(png=png(filler=bytes(size) + str(number).encode())))
     outbox.close()
+
+
+def test_nothing_is_retained_in_the_cloud_so_nobody_can_fill_it(stack: Stack) -> None:
+    stack.start("store", "cloud-broker", "processor")
+    certs = stack.bundle("edge-2")
+    with Peer(stack.ports["cloud"], certs, topics=("stored/edge-2/#",)) as neighbour:
+        with edge(stack) as hostile:
+            for number in range(40):
+                status = Message(f"status/edge-1/c{number}", bytes(LARGE), retain=True)
+                hostile.flood(status, 1)
+                time.sleep(0.05)
+            until(lambda: hostile.ends)
+        neighbour.say(capture(1, edge="edge-2").to_message(1))
+        until(lambda: neighbour.got)
+        assert neighbour.ends == []
+        assert megabytes(stack, "cloud-broker") < 100

@@ -139,19 +139,18 @@ def test_what_is_masked_is_black(camera: NetworkCamera, watch: Watch) -> None:
 
 
 class Site(Stack):
-    """Edge and cloud broker, a detector on a camera in a mood, somebody who asks."""
+    """Edge and cloud broker, a detector on a camera in a mood, and who listens in the cloud."""
 
-    def asker(self) -> Peer:
-        """A client in the cloud that listens to what cameras do."""
+    def listener(self, name: str) -> Peer:
         certs = self.bundle(PROCESSOR)
-        return Peer(self.ports["cloud-processors"], certs, name="asker", topics=("status/#",))
+        port = self.ports["cloud-processors"]
+        self.heard = Peer(port, certs, name=name, topics=("status/#",))
+        return self.heard
 
     def state(self) -> dict[str, Any]:
-        """What a newcomer in the cloud is told."""
-        with self.asker() as asker:
-            time.sleep(0.3)
-            assert set(asker.topics()) <= {"status/edge-1/camera"}
-            return json.loads(asker.got[-1].payload) if asker.got else {}
+        """What was said last."""
+        assert set(self.heard.topics()) <= {"status/edge-1/camera"}
+        return json.loads(self.heard.got[-1].payload) if self.heard.got else {}
 
     def is_up(self) -> bool:
         return self.state().get("state") == "up"
@@ -164,9 +163,11 @@ class Site(Stack):
 def site(tmp_path: Path, camera: NetworkCamera) -> Iterator[Site]:
     env = {"SOURCE": camera.url, "FROZEN_S": "1", "DETECT_FPS": "10"}
     with Site(tmp_path / "run", env={"detector": env}) as site:
-        site.start("cloud-broker", "edge-broker", "detector")
-        until(site.is_up)
-        yield site
+        site.start("cloud-broker")
+        with site.listener("first"):
+            site.start("edge-broker", "detector")
+            until(site.is_up)
+            yield site
 
 
 def test_a_freeze_is_known_in_the_cloud_and_its_end_too(site: Site, camera: NetworkCamera) -> None:
@@ -197,6 +198,7 @@ def test_a_detector_that_is_gone_is_known_in_the_cloud(site: Site, how: str) -> 
 def test_brokers_that_forget_are_told_again(site: Site) -> None:
     for broker in ("cloud-broker", "edge-broker"):
         site.kill(broker)
+        site.heard.got.clear()
         site.start(broker)
         until(site.is_up, 40)
 
@@ -211,8 +213,18 @@ def test_what_changed_during_an_outage_is_known_after_it(site: Site, camera: Net
 
 def test_an_edge_cannot_speak_of_anothers_camera(site: Site) -> None:
     other = Peer(site.ports["cloud"], site.bundle("edge-2"))
-    with site.asker() as asker, other:
+    with other:
         for edge in ("edge-1", "edge-2"):
             other.say(Message(f"status/{edge}/forged", b"{}"))
-        until(lambda: "status/edge-2/forged" in asker.topics())
-        assert "status/edge-1/forged" not in asker.topics()
+        until(lambda: "status/edge-2/forged" in site.heard.topics())
+        assert "status/edge-1/forged" not in site.heard.topics()
+
+
+def test_who_asks_later_is_told_within_ten_seconds(site: Site) -> None:
+    with site.listener("later"):
+        until(site.is_up, 11)
+
+
+def test_the_edge_broker_knows_it_at_once(site: Site) -> None:
+    with Peer(site.ports["edge"], topics=("status/#",)) as asker:
+        until(lambda: asker.got, 1)

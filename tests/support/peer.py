@@ -41,6 +41,7 @@ class Peer:
             self._mqtt.tls_set_context(context)
         if sends_at_once:
             self._mqtt.on_socket_open = _send_at_once
+        self._mqtt.on_connect = self._connected
         self._mqtt.on_message = self._message
         self._mqtt.on_subscribe = self._subscribed
         self._mqtt.on_disconnect = self._disconnected
@@ -49,9 +50,7 @@ class Peer:
     def __enter__(self) -> Self:
         self._mqtt.loop_start()
         until(self._mqtt.is_connected)
-        for topic in self._topics:
-            self._mqtt.subscribe(topic, 1)
-        until(lambda: self._granted == len(self._topics))
+        until(lambda: self._granted >= len(self._topics))
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -83,6 +82,10 @@ class Peer:
     def payloads(self) -> list[bytes]:
         """The payloads of what has arrived, in order."""
         return [message.payload for message in self.got]
+
+    def _connected(self, *_: Any) -> None:
+        for topic in self._topics:
+            self._mqtt.subscribe(topic, 1)
 
     def _message(self, _: Any, __: Any, got: paho.MQTTMessage) -> None:
         content_type = getattr(got.properties, "ContentType", "")
