@@ -8,6 +8,7 @@ import ssl
 import sys
 import threading
 from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -226,9 +227,18 @@ def _connect_properties(session_expiry_s: int) -> Properties:
 
 
 def _publish_properties(message: Message) -> Properties:
+    if not message.properties:
+        return _content_type_only(message.content_type)
     properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
     properties.ContentType = message.content_type
     properties.UserProperty = list(message.properties)
+    return properties
+
+
+@lru_cache(maxsize=8)  # to make them takes longer than to publish a receipt
+def _content_type_only(content_type: str) -> Properties:
+    properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
+    properties.ContentType = content_type
     return properties
 
 

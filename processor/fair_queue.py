@@ -19,7 +19,7 @@ TOTAL_BYTES = 24 * 1024 * 1024  # of all edges; less than the broker lets us hav
 class Share:
     """What one edge has waiting, and how many of its messages are being stored."""
 
-    messages: deque[Message] = field(default_factory=deque)
+    messages: deque[tuple[Message, int]] = field(default_factory=deque)  # with their bytes
     size: int = 0  # bytes
     busy: int = 0
 
@@ -46,7 +46,7 @@ class FairQueue:
             full = len(share.messages) >= EDGE_MESSAGES or share.size + size > EDGE_BYTES
             if full:
                 return [message]
-            share.messages.append(message)
+            share.messages.append((message, size))
             share.size += size
             self._size += size
             self._changed.notify()
@@ -70,10 +70,12 @@ class FairQueue:
         """A message that was taken is stored, put away, or given up."""
         with self._changed:
             share = self._shares[edge]
+            held_back = share.busy == self._busy_at_most and bool(share.messages)
             share.busy -= 1
             if not share.messages and not share.busy:
                 del self._shares[edge]
-            self._changed.notify()
+            if held_back:
+                self._changed.notify()
 
     def _whose_turn(self) -> str | None:
         for edge, share in self._shares.items():
@@ -90,9 +92,9 @@ class FairQueue:
         return shed
 
     def _pop(self, share: Share, *, newest: bool) -> Message:
-        message = share.messages.pop() if newest else share.messages.popleft()
-        share.size -= _size(message)
-        self._size -= _size(message)
+        message, size = share.messages.pop() if newest else share.messages.popleft()
+        share.size -= size
+        self._size -= size
         return message
 
 

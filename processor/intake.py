@@ -119,13 +119,14 @@ class Intake:
         capture, tx = Capture.from_message(message)
         is_new = self._store.put(capture)
         outcome = "stored" if is_new else "absorbed"
+        key = capture.key
         metrics.count(metrics.outcomes[outcome], capture.camera_id)
         facts = {
             "edge": capture.edge,
             "camera": capture.camera,
             "seq": capture.seq,
             "bytes": len(capture.png),
-            "key": capture.key,
+            "key": key,
         }
         log.info(outcome, extra=facts)
         return Receipt(
@@ -135,7 +136,7 @@ class Intake:
             sha256=capture.sha256,
             tx=tx,
             status="stored",
-            key=capture.key,
+            key=key,
             stored_at=datetime.now(UTC),
         )
 
