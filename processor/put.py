@@ -11,6 +11,7 @@ import re
 import socket
 import threading
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any
 from urllib.parse import quote
 
@@ -22,6 +23,8 @@ from botocore.httpsession import URLLib3Session
 from botocore.parsers import RestXMLParser
 from botocore.utils import get_environ_proxies
 
+from processor.trouble import code
+
 CONNECT_TIMEOUT_S = 5
 READ_TIMEOUT_S = 30
 EXISTS = ("PreconditionFailed", "412")
@@ -30,7 +33,6 @@ _CHECKSUM = "x-amz-checksum-sha256"
 # Small packets leave at once; the kernel would hold back what follows a request's head for 40 ms.
 _NO_DELAY = [(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)]
 _SCOPE = re.compile(r"AWS4-HMAC-SHA256 Credential=[^/]+/\d{8}/([\w-]+)/s3/aws4_request,")
-_REDIRECTIONS = range(300, 400)
 # By which the client learns of another region, or tells the user that the clock is wrong.
 _FOR_THE_CLIENT = {"AuthorizationHeaderMalformed", "RequestTimeTooSkewed"}
 
@@ -114,13 +116,14 @@ class Put:
         if not way or not _is_plain(new):
             return self._by_client(new)
         answer = self._http.send(self._request(way, new))
-        if answer.status_code == 200:
+        if answer.status_code < HTTPStatus.MULTIPLE_CHOICES:
             return str(answer.headers.get(_CHECKSUM, ""))
-        error = self._error(answer)
-        if answer.status_code in _REDIRECTIONS or error["Error"]["Code"] in _FOR_THE_CLIENT:
+        error = ClientError(self._told(answer), "PutObject")
+        is_sent_on = answer.status_code < HTTPStatus.BAD_REQUEST
+        if is_sent_on or code(error) in _FOR_THE_CLIENT:
             self._way = None
             return self._by_client(new)
-        raise ClientError(error, "PutObject")
+        raise error
 
     def _by_client(self, new: StoreObject) -> str:
         try:
@@ -134,7 +137,7 @@ class Put:
                 IfNoneMatch="*",
             )
         except ClientError as error:
-            if error.response["Error"]["Code"] in EXISTS:
+            if code(error) in EXISTS:
                 self._learn(new.key)
             raise
         self._learn(new.key)
@@ -174,15 +177,15 @@ class Put:
         _Auth(credentials, "s3", way.region).add_auth(request)
         return AWSPreparedRequest("PUT", request.url, headers, new.body, stream_output=False)
 
-    def _error(self, answer: Any) -> dict[str, Any]:
+    def _told(self, answer: Any) -> dict[str, Any]:
         """What the store says, as the client would give it."""
         told = {
             "status_code": answer.status_code,
             "headers": answer.headers,
             "body": answer.content,
         }
-        error: dict[str, Any] = self._parser.parse(told, None)
-        return error
+        said: dict[str, Any] = self._parser.parse(told, None)
+        return said
 
 
 def _quoted(key: str) -> str:

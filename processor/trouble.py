@@ -58,8 +58,8 @@ def _is_passing(error: ClientError) -> bool:
 
 
 def code(error: ClientError) -> str:
-    """The store's own word for what was wrong."""
-    return str(error.response["Error"]["Code"])
+    """The store's own word for what was wrong; empty where it said none, as with a 304."""
+    return str(error.response.get("Error", {}).get("Code", ""))
 
 
 class Trouble:

@@ -210,6 +210,23 @@ def test_an_error_is_the_clients_own(answers: Answers, status: int, code: str) -
     assert statuses == [status, status]
 
 
+@pytest.mark.parametrize("status", [202, 204])
+def test_a_yes_of_another_kind_is_a_yes_without_a_checksum(answers: Answers, status: int) -> None:
+    put = put_to(answers.url)
+    put(thing("1"))
+    answers.next.append((status, {}, b""))
+    assert put(thing("2")) == ""
+
+
+@pytest.mark.parametrize("status", [300, 304, 400, 418, 599])
+def test_an_answer_without_a_word_is_an_error_of_the_client(answers: Answers, status: int) -> None:
+    put = put_to(answers.url)
+    put(thing("1"))
+    answers.next += [(status, {}, b"")] * 2
+    with suppress(ClientError, BotoCoreError):
+        put(thing("2"))
+
+
 def test_a_clock_that_is_wrong_is_for_the_client_to_say(answers: Answers) -> None:
     put = put_to(answers.url)
     put(thing("1"))
