@@ -4,8 +4,11 @@ import hashlib
 import json
 import sqlite3
 import time
+from collections.abc import Callable
 from datetime import datetime
+from functools import wraps
 from pathlib import Path
+from typing import Concatenate, ParamSpec, TypeVar
 
 from pydantic import ValidationError
 
@@ -16,20 +19,17 @@ from bus.message import ContractError
 from bus.receipt import Receipt
 from bus.topics import CameraId, face_key
 from detector.outbox_file import OutboxFile
+from detector.outbox_schema import FULL, LEDGER, QUARANTINED, SPOILT, is_broken
 from detector.settings import OutboxFull
 from detector.shot import Shot
 
 RESERVE = 16 * 1024 * 1024  # bytes of disk left free, so that receipts can always be written down
-LEDGER = 100_000  # settled captures whose hash is remembered for the audit
-
-# Reasons of gaps.
-FULL = "outbox full"
-SPOILT = "spoilt on disk"
-QUARANTINED = "quarantined"
+P = ParamSpec("P")
+T = TypeVar("T")
 
 _FORGET_EVERY = 1000  # seqs
 
-_WAITING = "SELECT seq, size, facts, png FROM captures WHERE png IS NOT NULL AND seq"
+_WAITING = "SELECT seq, sha256, facts, size, png FROM captures WHERE png IS NOT NULL AND seq"
 _TOTALS = """
 SELECT count(*), ifnull(sum(size), 0) FROM captures INDEXED BY waiting WHERE png IS NOT NULL
 """
@@ -44,6 +44,24 @@ _FORGET_REFUSALS = "DELETE FROM refusals WHERE seq = ?"
 _SIZES = (
     "SELECT seq, size FROM captures WHERE png IS NOT NULL AND seq > ? AND seq <= ? ORDER BY seq"
 )
+
+
+def _healing(
+    method: Callable[Concatenate["Outbox", P], T],
+) -> Callable[Concatenate["Outbox", P], T]:
+    """A method that is called once more when it has found the file broken, and it was salvaged."""
+
+    @wraps(method)
+    def healing(self: "Outbox", /, *args: P.args, **more: P.kwargs) -> T:
+        try:
+            return method(self, *args, **more)
+        except sqlite3.Error as error:
+            if not is_broken(error):
+                raise
+            self._heal(error)
+            return method(self, *args, **more)
+
+    return healing
 
 
 class Outbox:
@@ -68,8 +86,9 @@ class Outbox:
         self._taken = 0  # the newest seq that `next` has returned
         self._file = OutboxFile(path, camera_id)
         self.life = self._file.life
-        (self.last_seq,) = self._file.db.execute("SELECT last_seq FROM outbox").fetchone()
-        self.waiting, self.waiting_bytes = self._file.db.execute(_TOTALS).fetchone()
+        self.waiting = 0
+        self.waiting_bytes = 0
+        self._count_all()
 
     def close(self) -> None:
         """Give the file up; everything committed stays in it."""
@@ -82,8 +101,7 @@ class Outbox:
         capture by the contract; that is counted and logged.
         """
         try:
-            capture = self._capture(shot)
-            victims = self._commit(capture)
+            capture, victims = self._take(shot)
         except ValidationError as error:
             self._refused(str(ContractError.of(error)))
             return None
@@ -107,23 +125,26 @@ class Outbox:
             self._dropped(seq, FULL)
         return None if capture.seq in victims else capture
 
+    @_healing
     def next(self) -> Capture | None:
         """The oldest waiting capture that this has not returned before, or None."""
         query = f"{_WAITING} > ? ORDER BY seq LIMIT 1"
         with self._file.mutex:
             while row := self._file.db.execute(query, (self._taken,)).fetchone():
-                self._taken = row[0]
                 capture = self._load(*row)
+                self._taken = row[0]
                 if capture:
                     return capture
         return None
 
+    @_healing
     def get(self, seq: int) -> Capture | None:
         """The waiting capture with this seq, or None if it waits no more."""
         with self._file.mutex:
             row = self._file.db.execute(f"{_WAITING} = ?", (seq,)).fetchone()
             return self._load(*row) if row else None
 
+    @_healing
     def settle(self, receipt: Receipt) -> bool:
         """Release the capture that `receipt` names by seq, sha256 and key; False if none is so.
 
@@ -144,12 +165,14 @@ class Outbox:
         self._count(-1, size=-row[0])
         return True
 
+    @_healing
     def refusals(self, seq: int) -> int:
         """How often the waiting capture with this seq was refused."""
         with self._file.mutex:
             row = self._file.db.execute(_REFUSALS, (seq,)).fetchone()
         return int(row[0]) if row else 0
 
+    @_healing
     def refuse(self, seq: int) -> int:
         """Note that a waiting capture was refused once more; how often by now.
 
@@ -159,14 +182,36 @@ class Outbox:
             ((count,),) = db.execute(_REFUSE, (seq,))
         return int(count)
 
+    @_healing
     def age(self) -> float:
         """How long the oldest waiting capture has waited, in seconds; 0 if none waits."""
         with self._file.mutex:
             row = self._file.db.execute(_OLDEST).fetchone()
         if not row:
             return 0.0
-        captured_at = datetime.fromisoformat(json.loads(row[0])["captured_at"])
+        try:
+            captured_at = datetime.fromisoformat(json.loads(row[0])["captured_at"])
+        except (ValueError, LookupError, TypeError):  # it is given up when its turn comes
+            return 0.0
         return time.time() - captured_at.timestamp()
+
+    @_healing
+    def _count_all(self) -> None:
+        """Read anew how far it has come and what waits; a broken index shows here."""
+        self.last_seq = self._file.last_seq
+        self.waiting, self.waiting_bytes = self._file.db.execute(_TOTALS).fetchone()
+
+    def _heal(self, why: sqlite3.Error) -> None:
+        with self._file.mutex:
+            self._file.heal(why)
+            self.last_seq = self._file.last_seq
+            self.waiting, self.waiting_bytes = self._file.db.execute(_TOTALS).fetchone()
+
+    @_healing
+    def _take(self, shot: Shot) -> tuple[Capture, dict[int, int]]:
+        """The shot as the next capture, committed, and what had to go for it."""
+        capture = self._capture(shot)
+        return capture, self._commit(capture)
 
     def _capture(self, shot: Shot) -> Capture:
         return Capture(
@@ -191,6 +236,7 @@ class Outbox:
         if self._file.room() < RESERVE + size:
             raise OSError("too little of the disk is free")
         facts = json.dumps(capture.facts())
+        self._file.reserve(capture.seq)
         with self._file.transaction() as db:
             db.execute(
                 "INSERT INTO captures VALUES (?, ?, ?, ?, ?)",
@@ -229,15 +275,24 @@ class Outbox:
         if not longer.rowcount:
             db.execute("INSERT INTO gaps VALUES (?, ?, ?)", (seq, seq, reason))
 
-    def _load(self, seq: int, size: int, facts: str, png: bytes) -> Capture | None:
-        """The capture of a row; one that the disk has spoilt is given up, counted and logged."""
-        try:
-            return Capture.of(self.camera_id, json.loads(facts), png)
-        except ValueError:
+    def _load(self, seq: int, sha256: str, facts: str, size: int, png: bytes) -> Capture | None:
+        """The capture of a row, if it is one.
+
+        What the disk has spoilt is given up. What is as it was written, and is no capture by this
+        version's contract, is kept for another version. Both are logged.
+        """
+        if not _is_intact(seq, sha256=sha256, facts=facts, png=png):
             with self._file.transaction():
                 self._write_gap(seq, SPOILT)
             self._count(-1, size=-size)
             self._dropped(seq, SPOILT)
+            return None
+        try:
+            return Capture.of(self.camera_id, json.loads(facts), png)
+        except ContractError as error:
+            log.error(
+                "kept", extra={"camera": self.camera_id.camera, "seq": seq, "reason": str(error)}
+            )
             return None
 
     def _is_of(self, receipt: Receipt, facts: str) -> bool:
@@ -264,3 +319,13 @@ class Outbox:
         with self._file.mutex:
             self.waiting += captures
             self.waiting_bytes += size
+
+
+def _is_intact(seq: int, *, sha256: str, facts: str, png: bytes) -> bool:
+    """Whether picture, hash and facts of a row agree."""
+    try:
+        said = json.loads(facts)
+        hashes = {hashlib.sha256(png).hexdigest(), sha256, said["sha256"]}
+        return len(hashes) == 1 and bool(said["seq"] == str(seq))
+    except (ValueError, LookupError, TypeError):
+        return False

@@ -5,33 +5,18 @@ import shutil
 import sqlite3
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Literal
 
+from bus.log import log
 from bus.topics import CameraId
+from detector.high_water_mark import BLOCK, HighWaterMark
+from detector.outbox_schema import LARGEST_SEQ, LEDGER, SPOILT, connect, is_broken
+from detector.salvage import finish, salvage
 
-# `captures` holds a row per capture: its `png` until the receipt, its hash for a while after.
-# `refusals` says how often a waiting one was refused.
-# `gaps` holds the runs of seqs that will never be in the bucket.
-_SCHEMA = """
-PRAGMA journal_mode=WAL;
-PRAGMA synchronous=FULL;
-CREATE TABLE IF NOT EXISTS outbox (
-    edge TEXT, camera TEXT, last_seq INTEGER, life INTEGER
-);
-CREATE TABLE IF NOT EXISTS captures (
-    seq INTEGER PRIMARY KEY, sha256 TEXT, facts TEXT, size INTEGER, png BLOB
-);
-CREATE INDEX IF NOT EXISTS waiting ON captures (seq, size) WHERE png IS NOT NULL;
-CREATE TABLE IF NOT EXISTS gaps (
-    first INTEGER PRIMARY KEY, last INTEGER, reason TEXT
-);
-CREATE TABLE IF NOT EXISTS refusals (
-    seq INTEGER PRIMARY KEY, count INTEGER
-);
-"""
-_BUSY_TIMEOUT_S = 5
+JUMP = 100_000  # seqs and lives that are passed over where nobody knows how many there were
+LIVES_AT_MOST = 2**31 - 1  # a transmission's number has its life above 32 bits
 
 
 class OutboxError(SystemExit):
@@ -41,20 +26,26 @@ class OutboxError(SystemExit):
 class OutboxFile:
     """The database, its lock, its transactions; for several threads of one process.
 
-    `life` says how often the file was opened, this time included. Raises OutboxError if it is in
-    use, another camera's, or no outbox.
+    `last_seq` is the newest that was given when it was opened, `life` says how often it was, this
+    time included. A file that is broken is salvaged. Raises OutboxError if it is in use, another
+    camera's, or cannot be read or written at all.
     """
 
     def __init__(self, path: Path, camera_id: CameraId) -> None:
         self.mutex = threading.RLock()
+        self.last_seq = 0
+        self.life = 0
         self._path = path
+        self._camera_id = camera_id
+        self._mark_file = Path(f"{path}.mark")
+        self._mark = HighWaterMark.read(self._mark_file)
         with ExitStack() as undo:
             try:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 lock = undo.enter_context(Path(f"{path}.lock").open("a"))
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                self.db = undo.enter_context(closing(_connect(path)))
-                self._claim(camera_id)
+                finish(path)
+                self._connect()
             except BlockingIOError:
                 raise OutboxError(
                     f"OUTBOX: {path} is in use by another detector: set another file"
@@ -63,25 +54,93 @@ class OutboxFile:
                 raise OutboxError(
                     f"OUTBOX: {path} cannot be used ({error}): set a file on a writable disk"
                 ) from None
-            self._open = undo.pop_all()
+            self._unlock = undo.pop_all()
 
-    def _claim(self, camera_id: CameraId) -> None:
+    def _connect(self) -> None:
+        try:
+            self.db = connect(self._path)
+            self._claim()
+        except sqlite3.Error as error:
+            is_ours = self._mark or error.sqlite_errorcode != sqlite3.SQLITE_NOTADB
+            if not is_broken(error) or not is_ours:
+                raise
+            self.heal(error)
+
+    def heal(self, why: sqlite3.Error) -> None:
+        """Go on with what can be read of a file that is broken; raises OSError, sqlite3.Error."""
+        with self.mutex:
+            with suppress(AttributeError, sqlite3.Error):
+                self.db.close()
+            salvaged = salvage(self._path, self._camera_id)
+            self.db = connect(self._path)
+            self._claim(salvaged=True)
+        log.error(
+            "outbox salvaged",
+            extra={
+                "camera": self._camera_id.camera,
+                "reason": str(why),
+                "captures": salvaged.captures,
+                "kept": str(salvaged.kept),
+            },
+        )
+
+    def _claim(self, *, salvaged: bool = False) -> None:
+        """See whose it is and how far it has come, by the file and by the mark beside it."""
         self.db.execute(
             "INSERT INTO outbox SELECT ?, ?, 0, 0 WHERE NOT EXISTS (SELECT * FROM outbox)",
-            camera_id,
+            self._camera_id,
         )
-        owner = self.db.execute("SELECT edge, camera FROM outbox").fetchone()
-        if owner != camera_id:
-            raise OutboxError(
-                f"OUTBOX: {self._path} belongs to {'/'.join(owner)}: set EDGE and CAMERA so"
+        edge, camera, last_seq, life = self.db.execute("SELECT * FROM outbox").fetchone()
+        mark = self._mark
+        owner = mark.camera_id if mark else CameraId(edge, camera)
+        if owner != self._camera_id:
+            self.db.close()
+            raise OutboxError(f"OUTBOX: {self._path} belongs to {owner}: set EDGE and CAMERA so")
+        highest = self._highest()
+        self.last_seq = _trusted_seq(last_seq, highest, mark, salvaged=salvaged)
+        self.life = _trusted_life(life, mark, salvaged=salvaged)
+        self._mark_up_to(max(self.last_seq, mark.seq if mark else 0))
+        with self.transaction() as db:
+            db.execute("DELETE FROM captures WHERE seq < 1 OR seq > ?", (self.last_seq,))
+            if salvaged or highest != self.last_seq:
+                for run in self._unexplained(1 if salvaged else highest + 1):
+                    db.execute("INSERT OR REPLACE INTO gaps VALUES (?, ?, ?)", (*run, SPOILT))
+            db.execute(
+                "UPDATE outbox SET edge = ?, camera = ?, last_seq = ?, life = ?",
+                (*self._camera_id, self.last_seq, self.life),
             )
-        self.db.execute("UPDATE outbox SET life = life + 1")
-        (self.life,) = self.db.execute("SELECT life FROM outbox").fetchone()
+
+    def _highest(self) -> int:
+        """The highest seq that has a row; the newest capture has one, whatever became of it."""
+        query = "SELECT max(seq) FROM captures UNION SELECT max(last) FROM gaps"
+        return max((seq for (seq,) in self.db.execute(query) if isinstance(seq, int)), default=0)
+
+    def _unexplained(self, first: int) -> Iterator[tuple[int, int]]:
+        """The runs of seqs from `first` to the newest of which the file knows nothing."""
+        query = "SELECT seq, seq FROM captures UNION ALL SELECT first, last FROM gaps ORDER BY 1"
+        known = self.db.execute(query).fetchall()
+        if known and self.last_seq > LEDGER:
+            first = max(first, known[0][0])  # what was settled long ago is forgotten
+        for begin, end in [*known, (self.last_seq + 1, 0)]:
+            if begin > first:
+                yield first, begin - 1
+            first = max(first, end + 1)
+
+    def reserve(self, seq: int) -> None:
+        """Have it on the disk that `seq` is given, whatever becomes of the file; raises OSError."""
+        if not self._mark or seq > self._mark.seq:
+            self._mark_up_to(seq + BLOCK)
+
+    def _mark_up_to(self, seq: int) -> None:
+        mark = HighWaterMark(seq, self.life, self._camera_id)
+        mark.write(self._mark_file)
+        self._mark = mark
 
     def close(self) -> None:
         """Give the file up; everything committed stays in it."""
         with self.mutex:
-            self._open.close()
+            self.db.close()
+            self._unlock.close()
 
     @contextmanager
     def transaction(
@@ -104,16 +163,26 @@ class OutboxFile:
         return shutil.disk_usage(self._path.parent).free + int(pages) * int(page_size)
 
 
-def _connect(path: Path) -> sqlite3.Connection:
-    db = sqlite3.connect(
-        path,
-        timeout=_BUSY_TIMEOUT_S,
-        isolation_level=None,
-        check_same_thread=False,
-    )
-    try:
-        db.executescript(_SCHEMA)
-    except sqlite3.Error:
-        db.close()
-        raise
-    return db
+def _trusted_seq(
+    last_seq: object, highest: int, mark: HighWaterMark | None, *, salvaged: bool
+) -> int:
+    """The newest seq that was given, or one above it where the file has lost it.
+
+    `last_seq` is the file's word for it, `highest` that of its rows.
+    """
+    if mark is None:
+        said = last_seq if isinstance(last_seq, int) and last_seq <= LARGEST_SEQ else 0
+        newest = max(said, highest)
+        return newest + JUMP if salvaged else newest
+    if last_seq == highest > mark.seq:
+        return highest  # an older version went on, which knows no mark
+    is_plausible = mark.seq - BLOCK - 1 <= highest <= mark.seq
+    return highest if is_plausible and not salvaged else mark.seq
+
+
+def _trusted_life(life: object, mark: HighWaterMark | None, *, salvaged: bool) -> int:
+    if mark:
+        return mark.life + 1
+    if salvaged or not isinstance(life, int) or not 0 <= life < LIVES_AT_MOST:
+        return JUMP
+    return life + 1

@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import NamedTuple, Self
 
 from bus.topics import CameraId, face_key
-from detector.outbox import QUARANTINED
+from detector.outbox_schema import QUARANTINED
 
 BUSY_S = 5  # how long a writer may keep us waiting
 

@@ -15,8 +15,9 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from bus.capture import Capture
 from bus.topics import CameraId
-from detector.outbox import FULL, QUARANTINED, RESERVE, SPOILT, Outbox
+from detector.outbox import RESERVE, Outbox
 from detector.outbox_file import OutboxError
+from detector.outbox_schema import FULL, QUARANTINED, SPOILT
 from detector.settings import OutboxFull
 from tests.support.captures import png, receipt, shot
 

@@ -9,8 +9,9 @@ import pytest
 
 from bus.capture import Capture
 from bus.topics import CameraId
-from detector.outbox import FULL, QUARANTINED, Outbox
+from detector.outbox import Outbox
 from detector.outbox_reader import Entry, Gap, Ledger, LedgerError, OutboxReader
+from detector.outbox_schema import FULL, QUARANTINED
 from tests.support.captures import png, receipt, shot
 
 DOOR = CameraId("edge-1", "door")

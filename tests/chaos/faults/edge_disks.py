@@ -3,9 +3,12 @@
 import shutil
 from pathlib import Path
 
+from detector.outbox_schema import SPOILT
 from tests.chaos import disks
 from tests.chaos.catalogue import fault
 from tests.chaos.trial import Trial
+
+SECTOR = 512  # bytes
 
 
 def outbox_on(trial: Trial, place: Path) -> None:
@@ -38,6 +41,35 @@ def power_cut(trial: Trial) -> None:
         trial.heal()
         trial.finish()
         trial.stack.stop("detector")
+
+
+@fault("a sector of the outbox is lost")
+def lost_sector(trial: Trial) -> None:
+    trial.excused = SPOILT
+    trial.start()
+    for _ in range(trial.count(12, brief=4)):
+        trial.link.cut()
+        trial.moment(1, 3)
+        trial.stack.kill("detector")
+        sizes = {file: file.stat().st_size for file in outbox_files(trial.stack.outbox)}
+        (file,) = trial.rng.choices([*sizes], weights=[*sizes.values()])
+        with file.open("r+b") as disk:
+            disk.seek(trial.rng.randrange(sizes[file] // SECTOR) * SECTOR)
+            disk.write(bytes(SECTOR))
+        trial.stack.start("detector")
+        trial.link.heal()
+        trial.wait(2)
+    trial.heal()
+    trial.finish()
+    dropped = trial.outcome.dropped
+    trial.outcome.note = f"{trial.said('detector', 'outbox salvaged')} salvaged, {dropped} spoilt"
+    trial.expect(dropped < 10 * trial.count(12, brief=4), f"too much was lost: {dropped}")
+
+
+def outbox_files(outbox: Path) -> list[Path]:
+    """The database and its journal, with something in them."""
+    files = [outbox, Path(f"{outbox}-wal")]
+    return [file for file in files if file.exists() and file.stat().st_size >= SECTOR]
 
 
 @fault("edge's disk full")

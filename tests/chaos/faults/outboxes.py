@@ -4,7 +4,7 @@ from functools import partial
 from typing import Any
 
 from demo.stack import BUCKET
-from detector.outbox import FULL
+from detector.outbox_schema import FULL
 from tests.chaos.catalogue import fault
 from tests.chaos.trial import Load, Trial
 from tests.support import store
