@@ -12,7 +12,7 @@ from bus.log import log
 from bus.message import Message
 from bus.topics import LINK, RECEIPTS, CameraId, topic
 from detector.delivery import Delivery
-from detector.eye.camera import Away, Ended, Frame, Look, looks
+from detector.eye.camera import Away, Ended, Frame, Look, SourceError, looks
 from detector.eye.faces import Faces, Find, model_path
 from detector.eye.visits import Visits
 from detector.outbox import Outbox
@@ -21,6 +21,7 @@ from detector.shot import Shot
 from detector.status import Status
 
 STALE_S = 30.0  # without a frame, after which the detector is not ready
+STALLED_S = 30.0  # without a receipt, after which one whose camera is gone ends
 
 
 class Detector:
@@ -66,6 +67,9 @@ class Detector:
                     shots = self._look(look)
                     self._keep(shots)
                 self._drain()
+            except SourceError as error:
+                self._deliver_what_goes(str(error))
+                raise
             finally:
                 self._stop.set()
             sending.result()
@@ -113,6 +117,19 @@ class Detector:
         log.info(event, extra=facts)
         while self._outbox.waiting and not self._stop.wait(0.1):
             self._seen_at = time.monotonic()
+
+    def _deliver_what_goes(self, reason: str) -> None:
+        """The camera is gone, what waits is not: go on for as long as receipts come."""
+        waiting = self._outbox.waiting
+        facts = {"camera": self._camera_id.camera, "reason": reason, "waiting": waiting}
+        log.error("camera gone", extra=facts)
+        moved_at = time.monotonic()
+        while self._outbox.waiting and time.monotonic() < moved_at + STALLED_S:
+            if self._outbox.waiting != waiting:
+                waiting = self._outbox.waiting
+                moved_at = time.monotonic()
+            if self._stop.wait(0.1):
+                return
 
     def _say(self, *, up: bool) -> None:
         news = self._status.note(up=up)

@@ -16,10 +16,14 @@ import pytest
 from cv2.typing import MatLike
 
 from bus.capture import SHRUNK_TO_PX, Capture
+from bus.topics import CameraId
 from demo.sample import carried
 from demo.stack import ROOT, Stack
 from detector.eye.faces import Faces, ModelError, crop, model_path, png
+from detector.outbox import Outbox
 from detector.outbox_reader import Ledger
+from tests.support.captures import png as filled
+from tests.support.captures import shot
 from tests.support.peer import Peer
 from tests.support.waiting import until
 
@@ -234,3 +238,28 @@ def test_a_second_detector_on_the_same_outbox_is_said(
     assert ended.returncode == 1
     assert "in use by another detector" in ended.stderr
     assert stack.ended("detector") is None
+
+
+@pytest.mark.parametrize("source", ["/dev/video99", "nowhere"])
+def test_what_waits_is_delivered_though_the_camera_is_absent(stack: Stack, source: str) -> None:
+    stack.outbox.parent.mkdir(parents=True)
+    with closing(Outbox(stack.outbox, CameraId(stack.edge, "camera"))) as outbox:
+        for number in range(200):
+            assert outbox.add(shot(png=filled(filler=b"%d" % number)))
+    stack.set("detector", "SOURCE", source)
+    stack.start("store", "cloud-broker", "edge-broker", "processor")
+    stack.launch("detector")
+    until(lambda: waiting(stack) == 0, 40)
+    until(lambda: stack.ended("detector") == 1)
+    assert f"SOURCE: {source} " in stack.obituary("detector")
+
+
+def test_with_nothing_delivered_an_absent_camera_ends_it(stack: Stack) -> None:
+    stack.outbox.parent.mkdir(parents=True)
+    with closing(Outbox(stack.outbox, CameraId(stack.edge, "camera"))) as outbox:
+        assert outbox.add(shot())
+    stack.set("detector", "SOURCE", "/dev/video99")
+    stack.start("edge-broker")  # and no cloud
+    stack.launch("detector")
+    until(lambda: stack.ended("detector") == 1, 45)
+    assert waiting(stack) == 1
