@@ -108,6 +108,8 @@ class Detector:
                     self._client.publish(message, qos)
                 if isinstance(event, Message):
                     self._client.ack(event)
+                if event is None:
+                    self._outbox.scrub()
         finally:
             self._stop.set()
 

@@ -1,4 +1,4 @@
-"""A seq that an outbox never goes below again, whatever becomes of its file."""
+"""How far an outbox has come, in a file of its own, for when the outbox's file has forgotten it."""
 
 import os
 from dataclasses import dataclass
@@ -7,13 +7,18 @@ from pathlib import Path
 from bus.topics import CameraId
 
 BLOCK = 100  # seqs that are reserved at once, so that a capture rarely costs a second fsync
+_DIGITS = 10
 
 
 @dataclass(frozen=True)
 class HighWaterMark:
-    """No seq above `seq` was ever given, the outbox was opened `life` times, and whose it is."""
+    """No seq above `reserved` was ever given; those up to `given` were, and maybe more.
 
-    seq: int
+    The outbox was opened `life` times, and is the camera's.
+    """
+
+    given: int
+    reserved: int
     life: int
     camera_id: CameraId
 
@@ -21,8 +26,8 @@ class HighWaterMark:
     def read(cls, file: Path) -> "HighWaterMark | None":
         """What was written last; None where there is nothing, or the disk has spoilt it."""
         try:
-            seq, life, edge, camera = file.read_text(encoding="ascii").split()
-            return cls(int(seq), int(life), CameraId(edge, camera))
+            given, reserved, life, edge, camera = file.read_text(encoding="ascii").split()
+            return cls(int(given), int(reserved), int(life), CameraId(edge, camera))
         except (OSError, ValueError):
             return None
 
@@ -30,11 +35,18 @@ class HighWaterMark:
         """Have it on the disk; raises OSError."""
         fresh = file.with_name(f"{file.name}.new")
         with fresh.open("w", encoding="ascii") as out:
-            out.write(f"{self.seq} {self.life} {self.camera_id.edge} {self.camera_id.camera}\n")
+            words = (_padded(self.given), self.reserved, self.life, *self.camera_id)
+            out.write(" ".join(str(word) for word in words) + "\n")
             out.flush()
             os.fsync(out.fileno())
         fresh.replace(file)
         sync_folder(file.parent)
+
+
+def note_given(file: Path, seq: int) -> None:
+    """Note in place, without waiting for the disk, that `seq` was given; raises OSError."""
+    with file.open("r+", encoding="ascii") as out:
+        out.write(_padded(seq))
 
 
 def sync_folder(folder: Path) -> None:
@@ -44,3 +56,7 @@ def sync_folder(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def _padded(seq: int) -> str:
+    return f"{seq:0{_DIGITS}d}"

@@ -83,6 +83,7 @@ class Outbox:
         self.camera_id = camera_id
         self._budget = budget
         self._full = full
+        self._is_scrubbed = False
         self._taken = 0  # the newest seq that `next` has returned
         self._file = OutboxFile(path, camera_id)
         self.life = self._file.life
@@ -163,7 +164,14 @@ class Outbox:
             if seq % _FORGET_EVERY == 0:
                 db.execute("DELETE FROM captures WHERE png IS NULL AND seq < ?", (seq - LEDGER,))
         self._count(-1, size=-row[0])
+        self._is_scrubbed = False
         return True
+
+    @_healing
+    def scrub(self) -> None:
+        """Once nothing waits, leave nothing of a delivered face in the journal either."""
+        if not self.waiting and not self._is_scrubbed:
+            self._is_scrubbed = self._file.empty_journal()
 
     @_healing
     def refusals(self, seq: int) -> int:
@@ -246,6 +254,7 @@ class Outbox:
             victims = self._victims(capture.seq, over=self.waiting_bytes + size - self._budget)
             for victim in victims:
                 self._write_gap(victim, FULL)
+        self._file.given(capture.seq)
         return victims
 
     def _victims(self, seq: int, over: int) -> dict[int, int]:

@@ -11,7 +11,7 @@ from typing import Literal
 
 from bus.log import log
 from bus.topics import CameraId
-from detector.high_water_mark import BLOCK, HighWaterMark
+from detector.high_water_mark import BLOCK, HighWaterMark, note_given
 from detector.outbox_schema import LARGEST_SEQ, LEDGER, SPOILT, connect, is_broken
 from detector.salvage import finish, salvage
 
@@ -99,7 +99,7 @@ class OutboxFile:
         highest = self._highest()
         self.last_seq = _trusted_seq(last_seq, highest, mark, salvaged=salvaged)
         self.life = _trusted_life(life, mark, salvaged=salvaged)
-        self._mark_up_to(max(self.last_seq, mark.seq if mark else 0))
+        self._mark_up_to(max(self.last_seq, mark.reserved if mark else 0))
         with self.transaction() as db:
             db.execute("DELETE FROM captures WHERE seq < 1 OR seq > ?", (self.last_seq,))
             if salvaged or highest != self.last_seq:
@@ -128,11 +128,18 @@ class OutboxFile:
 
     def reserve(self, seq: int) -> None:
         """Have it on the disk that `seq` is given, whatever becomes of the file; raises OSError."""
-        if not self._mark or seq > self._mark.seq:
+        if not self._mark or seq > self._mark.reserved:
             self._mark_up_to(seq + BLOCK)
 
-    def _mark_up_to(self, seq: int) -> None:
-        mark = HighWaterMark(seq, self.life, self._camera_id)
+    def given(self, seq: int) -> None:
+        """Note that `seq` was committed: if the file has less some day, the disk has lost it."""
+        with self.mutex:
+            self.last_seq = seq
+        with suppress(OSError):  # what is reserved bounds it still
+            note_given(self._mark_file, seq)
+
+    def _mark_up_to(self, reserved: int) -> None:
+        mark = HighWaterMark(self.last_seq, reserved, self.life, self._camera_id)
         mark.write(self._mark_file)
         self._mark = mark
 
@@ -155,6 +162,12 @@ class OutboxFile:
             self.db.execute("BEGIN IMMEDIATE")
             yield self.db
 
+    def empty_journal(self) -> bool:
+        """Bring the journal into the file and empty it; False while a reader is in the way."""
+        with self.mutex:
+            ((busy, _, _),) = self.db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        return not busy
+
     def room(self) -> int:
         """Bytes that are free on the disk, or in the file, which never shrinks."""
         with self.mutex:
@@ -174,10 +187,10 @@ def _trusted_seq(
         said = last_seq if isinstance(last_seq, int) and last_seq <= LARGEST_SEQ else 0
         newest = max(said, highest)
         return newest + JUMP if salvaged else newest
-    if last_seq == highest > mark.seq:
+    if last_seq == highest > mark.reserved:
         return highest  # an older version went on, which knows no mark
-    is_plausible = mark.seq - BLOCK - 1 <= highest <= mark.seq
-    return highest if is_plausible and not salvaged else mark.seq
+    is_plausible = mark.given <= highest <= mark.reserved
+    return highest if is_plausible and not salvaged else mark.reserved
 
 
 def _trusted_life(life: object, mark: HighWaterMark | None, *, salvaged: bool) -> int:

@@ -4,6 +4,7 @@ import sqlite3
 from pathlib import Path
 
 LEDGER = 100_000  # settled captures whose hash is remembered for the audit
+OWNER_ONLY = 0o600
 LARGEST_SEQ = 999_999_999  # the contract's
 
 # Reasons of gaps.
@@ -17,6 +18,7 @@ QUARANTINED = "quarantined"
 _SCHEMA = """
 PRAGMA journal_mode=WAL;
 PRAGMA synchronous=FULL;
+PRAGMA secure_delete=ON;
 CREATE TABLE IF NOT EXISTS outbox (
     edge TEXT, camera TEXT, last_seq INTEGER, life INTEGER
 );
@@ -37,7 +39,12 @@ _BROKEN = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
 def connect(path: Path) -> sqlite3.Connection:
-    """Open an outbox's database, and make what it lacks; raises sqlite3.Error."""
+    """Open an outbox's database, and make what it lacks; raises OSError and sqlite3.Error.
+
+    Only its owner may read it: it holds faces.
+    """
+    path.touch(mode=OWNER_ONLY)
+    path.chmod(OWNER_ONLY)
     db = sqlite3.connect(
         path,
         timeout=_BUSY_TIMEOUT_S,

@@ -1,6 +1,7 @@
 """The outbox against a model of it, and what it does when it cannot be used."""
 
 import hashlib
+import random
 import shutil
 import sqlite3
 import tempfile
@@ -249,3 +250,31 @@ def test_the_hash_in_the_ledger_is_the_pictures(outbox: Outbox, path: Path) -> N
         assert db.execute("SELECT seq, sha256, png FROM captures").fetchall() == [
             (1, hashlib.sha256(png()).hexdigest(), None)
         ]
+
+
+def test_of_a_face_that_was_delivered_nothing_is_left(path: Path) -> None:
+    faces = [random.randbytes(20_000) for _ in range(8)]
+    with closing(Outbox(path, DOOR)) as outbox:
+        for face in faces:
+            capture = outbox.add(shot(png=png(filler=face)))
+            assert capture
+            assert face[:64] in carved(path)
+            assert outbox.settle(receipt(capture))
+        outbox.scrub()
+        left = carved(path)
+    for face in faces:
+        for at in range(0, len(face), 1000):
+            assert face[at : at + 64] not in left
+
+
+def carved(path: Path) -> bytes:
+    """All that the outbox has on the disk."""
+    return b"".join(file.read_bytes() for file in path.parent.glob(f"{path.name}*"))
+
+
+def test_only_its_owner_may_read_it(path: Path) -> None:
+    path.touch(mode=0o644)  # as older versions made it
+    with closing(Outbox(path, DOOR)) as outbox:
+        add(outbox)
+        modes = {file.name: file.stat().st_mode & 0o777 for file in path.parent.iterdir()}
+    assert modes["outbox.db"] == modes["outbox.db-wal"] == 0o600
