@@ -89,7 +89,7 @@ class Outbox:
         self.life = self._file.life
         self.waiting = 0
         self.waiting_bytes = 0
-        self._count_all()
+        self._begin()
 
     def close(self) -> None:
         """Give the file up; everything committed stays in it."""
@@ -204,16 +204,18 @@ class Outbox:
         return time.time() - captured_at.timestamp()
 
     @_healing
-    def _count_all(self) -> None:
-        """Read anew how far it has come and what waits; a broken index shows here."""
-        self.last_seq = self._file.last_seq
-        self.waiting, self.waiting_bytes = self._file.db.execute(_TOTALS).fetchone()
+    def _begin(self) -> None:
+        self._count_all()
 
     def _heal(self, why: sqlite3.Error) -> None:
         with self._file.mutex:
             self._file.heal(why)
-            self.last_seq = self._file.last_seq
-            self.waiting, self.waiting_bytes = self._file.db.execute(_TOTALS).fetchone()
+            self._count_all()
+
+    def _count_all(self) -> None:
+        """Read anew how far it has come and what waits; a broken index shows here."""
+        self.last_seq = self._file.last_seq
+        self.waiting, self.waiting_bytes = self._file.db.execute(_TOTALS).fetchone()
 
     @_healing
     def _take(self, shot: Shot) -> tuple[Capture, dict[int, int]]:
