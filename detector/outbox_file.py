@@ -61,9 +61,10 @@ class OutboxFile:
             self.db = connect(self._path)
             self._claim()
         except sqlite3.Error as error:
-            is_ours = self._mark or error.sqlite_errorcode != sqlite3.SQLITE_NOTADB
-            if not is_broken(error) or not is_ours:
+            if not is_broken(error):
                 raise
+            if error.sqlite_errorcode == sqlite3.SQLITE_NOTADB and not self._mark:
+                raise  # somebody else's file, perhaps
             self.heal(error)
 
     def heal(self, why: sqlite3.Error) -> None:
