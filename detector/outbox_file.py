@@ -12,7 +12,7 @@ from typing import Literal
 from bus.log import log
 from bus.topics import CameraId
 from detector.high_water_mark import BLOCK, HighWaterMark, note_given
-from detector.outbox_schema import LARGEST_SEQ, LEDGER, SPOILT, connect, is_broken
+from detector.outbox_schema import BUSY_TIMEOUT_S, LARGEST_SEQ, LEDGER, SPOILT, connect, is_broken
 from detector.salvage import finish, salvage
 
 JUMP = 100_000  # seqs and lives that are passed over where nobody knows how many there were
@@ -68,13 +68,19 @@ class OutboxFile:
             self.heal(error)
 
     def heal(self, why: sqlite3.Error) -> None:
-        """Go on with what can be read of a file that is broken; raises OSError, sqlite3.Error."""
-        with self.mutex:
-            with suppress(AttributeError, sqlite3.Error):
-                self.db.close()
-            salvaged = salvage(self._path, self._camera_id)
-            self.db = connect(self._path)
-            self._claim(salvaged=True)
+        """Go on with what can be read of a file that is broken; raises OutboxError."""
+        try:
+            with self.mutex:
+                with suppress(AttributeError, sqlite3.Error):
+                    self.db.close()
+                salvaged = salvage(self._path, self._camera_id)
+                self.db = connect(self._path)
+                self._claim(salvaged=True)
+        except (OSError, sqlite3.Error) as error:
+            raise OutboxError(
+                f"OUTBOX: {self._path} is broken ({why}) and cannot be salvaged ({error}):"
+                " make room on its disk, or move it away"
+            ) from None
         log.error(
             "outbox salvaged",
             extra={
@@ -164,10 +170,24 @@ class OutboxFile:
             yield self.db
 
     def empty_journal(self) -> bool:
-        """Bring the journal into the file and empty it; False while a reader is in the way."""
-        with self.mutex:
-            ((busy, _, _),) = self.db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        """Bring the journal into the file and empty it; False where that does not go just now.
+
+        A reader in the way is not waited for: a capture may want to be added meanwhile.
+        """
+        try:
+            with self.mutex, self._impatient():
+                ((busy, _, _),) = self.db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        except sqlite3.OperationalError:  # the disk is full, for instance
+            return False
         return not busy
+
+    @contextmanager
+    def _impatient(self) -> Iterator[None]:
+        self.db.execute("PRAGMA busy_timeout=0")
+        try:
+            yield
+        finally:
+            self.db.execute(f"PRAGMA busy_timeout={1000 * BUSY_TIMEOUT_S}")
 
     def room(self) -> int:
         """Bytes that are free on the disk, or in the file, which never shrinks."""

@@ -33,7 +33,7 @@ CREATE TABLE IF NOT EXISTS refusals (
     seq INTEGER PRIMARY KEY, count INTEGER
 );
 """
-_BUSY_TIMEOUT_S = 5
+BUSY_TIMEOUT_S = 5
 _PRIMARY_CODE = 0xFF  # of SQLite's error codes, which have a finer part above it
 _BROKEN = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
@@ -47,7 +47,7 @@ def connect(path: Path) -> sqlite3.Connection:
     path.chmod(OWNER_ONLY)
     db = sqlite3.connect(
         path,
-        timeout=_BUSY_TIMEOUT_S,
+        timeout=BUSY_TIMEOUT_S,
         isolation_level=None,
         check_same_thread=False,
     )

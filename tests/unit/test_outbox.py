@@ -5,6 +5,7 @@ import random
 import shutil
 import sqlite3
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -278,3 +279,50 @@ def test_only_its_owner_may_read_it(path: Path) -> None:
         add(outbox)
         modes = {file.name: file.stat().st_mode & 0o777 for file in path.parent.iterdir()}
     assert modes["outbox.db"] == modes["outbox.db-wal"] == 0o600
+
+
+def test_a_reader_in_the_way_holds_up_nothing(outbox: Outbox, path: Path) -> None:
+    capture = add(outbox)
+    assert capture
+    with closing(sqlite3.connect(path, isolation_level=None)) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT * FROM captures").fetchall()
+        assert outbox.settle(receipt(capture))
+        begun = time.monotonic()
+        outbox.scrub()
+        assert time.monotonic() < begun + 1
+        reader.execute("ROLLBACK")
+    outbox.scrub()
+    assert path.with_name("outbox.db-wal").stat().st_size == 0
+
+
+def test_a_disk_that_is_full_does_not_end_the_delivery(
+    outbox: Outbox, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Full:
+        def execute(self, _: str) -> None:
+            raise sqlite3.OperationalError("database or disk is full")
+
+    capture = add(outbox)
+    assert capture
+    assert outbox.settle(receipt(capture))
+    with monkeypatch.context() as full:
+        full.setattr(outbox._file, "db", Full())
+        outbox.scrub()
+    outbox.scrub()
+    assert path.with_name("outbox.db-wal").stat().st_size == 0
+
+
+def test_a_broken_file_without_room_for_another_is_said_in_one_line(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Outbox(path, DOOR).close()
+    path.write_bytes(bytes(8192))
+
+    def no_room(*_: object) -> None:
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr("detector.outbox_file.salvage", no_room)
+    said = r"is broken .* and cannot be salvaged \(no space left on device\): make room"
+    with pytest.raises(OutboxError, match=said):
+        Outbox(path, DOOR)
