@@ -67,9 +67,8 @@ def _healing(
 class Outbox:
     """Captures of one camera on their way, oldest first; safe for several threads of one process.
 
-    `budget` bounds the pictures, in bytes; `full` says what goes when they reach it. `last_seq` is
-    that of the newest capture; `waiting` and `waiting_bytes` tell of those without a receipt.
-    Raises OutboxError.
+    `budget` bounds the pictures, in bytes; `full` says what goes when they reach it. `waiting` and
+    `waiting_bytes` tell of those without a receipt. Raises OutboxError.
     """
 
     def __init__(
@@ -91,6 +90,11 @@ class Outbox:
         self.waiting_bytes = 0
         self._begin()
 
+    @property
+    def last_seq(self) -> int:
+        """The newest capture's."""
+        return self._file.last_seq
+
     def close(self) -> None:
         """Give the file up; everything committed stays in it."""
         self._file.close()
@@ -109,7 +113,6 @@ class Outbox:
         except (OSError, sqlite3.Error) as error:
             self._refused(str(error))
             return None
-        self.last_seq = capture.seq
         self._count(1, size=len(capture.png))
         metrics.captured.labels(*self.camera_id).inc()
         log.info(
@@ -213,8 +216,7 @@ class Outbox:
             self._count_all()
 
     def _count_all(self) -> None:
-        """Read anew how far it has come and what waits; a broken index shows here."""
-        self.last_seq = self._file.last_seq
+        """Read anew what waits; a broken index shows here."""
         self.waiting, self.waiting_bytes = self._file.db.execute(_TOTALS).fetchone()
 
     @_healing

@@ -51,13 +51,18 @@ def connect(path: Path) -> sqlite3.Connection:
         isolation_level=None,
         check_same_thread=False,
     )
-    db.text_factory = lambda text: text.decode(errors="replace")  # one spoilt text is one row's
+    db.text_factory = text
     try:
         db.executescript(_SCHEMA)
     except sqlite3.Error:
         db.close()
         raise
     return db
+
+
+def text(stored: bytes) -> str:
+    """A text of the file; one that the disk has spoilt is its row's fault, and no other's."""
+    return stored.decode(errors="replace")
 
 
 def is_broken(error: sqlite3.Error) -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 
 from bus.topics import CameraId
 from detector.high_water_mark import sync_folder
-from detector.outbox_schema import LARGEST_SEQ, connect
+from detector.outbox_schema import LARGEST_SEQ, connect, text
 
 _ORDERS = ("ASC", "DESC")  # from each end up to what cannot be read
 _BESIDE = ("-wal", "-shm")  # SQLite's own files
@@ -80,7 +80,7 @@ def _put_aside(path: Path) -> Path:
 
 def _opened(path: Path) -> sqlite3.Connection:
     db = sqlite3.connect(path, isolation_level=None)
-    db.text_factory = lambda text: text.decode(errors="replace")
+    db.text_factory = text
     return db
 
 

@@ -64,12 +64,13 @@ class Register:
         now = _written(datetime.now(UTC))
         with self._alone():
             entries = self.entries()
-            own = [entry for entry in entries if entry.name == name]
-            for entry in own:
-                if not entry.revoked:
-                    entries[entries.index(entry)] = replace(entry, revoked=now)
+            own = 0
+            for place, entry in enumerate(entries):
+                if entry.name == name:
+                    own += 1
+                    entries[place] = replace(entry, revoked=entry.revoked or now)
             self._write(entries)
-        return len(own)
+        return own
 
     def _write(self, entries: list[Entry]) -> None:
         text = io.StringIO()

@@ -1,10 +1,13 @@
 """A whole system in containers, known by what its audit says; nothing of ours is imported here."""
 
 import re
+import time
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 from tests.support.engine import until
+
+SILENT_WITHIN_S = 2.0  # of the signal by which a broker reads its access rules again
 
 
 @dataclass(frozen=True)
@@ -53,3 +56,12 @@ class Site(ABC):
             return now if now.stored > captured + 3 else None
 
         assert until(arrived, 120).sound
+
+    def stays_silent(self) -> None:
+        """What is captured by an edge that was revoked stays where it is."""
+        time.sleep(SILENT_WITHIN_S)
+        before = self.audit()
+        time.sleep(10)
+        during = self.audit()
+        assert during.stored == before.stored
+        assert during.captured > before.captured
